@@ -1,0 +1,148 @@
+"""A program's part in a session: joins a node, or starts one that ends with the program."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from zfut import errors
+from zfut.actors import places, start
+from zfut.actors.failures import WordedFailures
+from zfut.actors.loop import Loop
+from zfut.actors.mailbox import Mailbox
+from zfut.config import Config
+from zfut.core import effects as f
+from zfut.core.owner.machine import OwnerMachine
+from zfut.ids import NodeUid, proc_uid
+from zfut.session import Session
+from zfut.store import Arena, ArenaInfo
+from zfut.wire import messages as m
+from zfut.wire.codec import decode_to_owner
+
+log = logging.getLogger("zfut")
+
+GOODBYE_S = 0.2
+
+
+class Driver:
+    """Owns what a program's session is made of, and takes it down in order."""
+
+    def __init__(self, contents: places.SessionFile, directory: Path) -> None:
+        if contents.protocol != m.PROTOCOL_VERSION:
+            raise errors.VersionMismatchError(
+                f"session {contents.session}", contents.protocol, m.PROTOCOL_VERSION
+            )
+        self.contents = contents
+        self.directory = directory
+        self.launched: start.Launched | None = None
+        manager = bytes.fromhex(contents.manager)
+        self.manager = manager
+        spawn = 0x80000000 | secrets.randbits(31)
+        uid = proc_uid(NodeUid(manager[:8]), spawn, secrets.token_bytes(4))
+        config = Config(**contents.config)  # type: ignore[arg-type]
+        info = ArenaInfo(contents.arena_kind, contents.arena, contents.arena_bytes)
+        self.arena = Arena.attach(info)
+        hello = m.Hello(
+            m.PROTOCOL_VERSION, bytes.fromhex(contents.key), uid, "driver", os.getpid()
+        )
+        mailbox = Mailbox(
+            f"{directory}/s", hello, decode_to_owner, config.message_max_bytes
+        )
+        owner = OwnerMachine(uid, manager, config, WordedFailures())
+        self.loop = Loop(owner, mailbox)
+        self.session = Session(uid, self.loop, owner, self.arena, config)
+        self.loop.handlers = {
+            f.Forget: lambda effect: mailbox.forget(effect.uid),
+            f.Note: _note,
+            f.Interrupt: lambda effect: self._interrupted(effect.why),
+        }
+        self._manager_fd = self._watch_manager()
+        with self.loop.lock:
+            mailbox.greet(manager)
+        self.loop.start_background()
+
+    def _watch_manager(self) -> int:
+        """Notice the node manager's end at once, whoever started it."""
+        try:
+            fd = os.pidfd_open(self.contents.manager_pid)
+        except ProcessLookupError:
+            raise errors.SessionError(
+                f"session {self.contents.session}", "its node manager is gone"
+            ) from None
+        self.loop.watch_fd(fd, self._manager_ended)
+        return fd
+
+    def _manager_ended(self) -> None:
+        self.loop.unwatch_fd(self._manager_fd)
+        self._interrupted("its node manager ended; what it said last is in its node.log")
+
+    def _interrupted(self, why: str) -> None:
+        self.session.closed = self.session.closed or why
+        self.loop.fail_all(why)
+
+    def close(self) -> None:
+        """Leave the session; a node that was started for this program ends with it."""
+        self.session.closed = self.session.closed or "it was shut down"
+        if os.getpid() != self.session._pid:  # noqa: SLF001  a fork must not end its parent's
+            return
+        launched = self.launched
+        if launched is None and not self.loop.closed:
+            with self.loop.lock, contextlib.suppress(Exception):
+                self.loop.handle_all()
+                self.loop.mailbox.send(self.manager, m.Farewell())
+        self.loop.close(self.session.closed)
+        self.loop.mailbox.close(linger_ms=0 if launched else int(GOODBYE_S * 1000))
+        os.close(self._manager_fd)
+        if launched is not None:
+            launched.end()
+        self.arena.close()
+
+
+def _note(effect: f.Note) -> None:
+    level = logging.getLevelName(effect.level.upper())
+    log.log(level, "%s", effect.text)
+    if level >= logging.WARNING and not log.hasHandlers():
+        sys.stderr.write(f"zfut: {effect.text}\n")
+
+
+def join(address: str) -> Driver:
+    """Join a session that runs on this machine: "auto", a session's name, or its directory.
+
+    Raises SessionError if there is none.
+    """
+    for directory, contents in places.sessions():
+        named = address in ("auto", contents.session, str(directory))
+        if named and (contents.embedded is False or address != "auto"):
+            if places.alive(contents.manager_pid, contents.manager_started):
+                return Driver(contents, directory)
+    raise errors.SessionError(
+        f"the session {address!r}",
+        f"no node of yours runs it on this machine (looked in {places.base_directory()}); "
+        "start one with `zfut start-node`",
+    )
+
+
+def start_embedded(
+    resources: dict[str, float], config: Config, progress: Callable[[str], None] | None = None
+) -> Driver:
+    """Start a node that ends with this program, and join it."""
+    begun = time.monotonic()
+    sys_path = [entry or os.getcwd() for entry in sys.path]
+    plan = start.make_plan(resources, config, embedded=True, sys_path=sys_path)
+    launched = start.launch(plan)
+    contents = start.await_ready(launched)
+    try:
+        driver = Driver(contents, Path(plan.directory))
+    except BaseException:
+        launched.end()
+        raise
+    driver.launched = launched
+    if progress is not None:
+        progress(f"session {plan.session} ready in {time.monotonic() - begun:.2f} s")
+    return driver

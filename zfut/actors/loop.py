@@ -1,0 +1,427 @@
+"""The loop of one process: events into the machine, its effects into the world.
+
+The thread that waits does the work: a user thread in ``wait`` drives the loop itself, and a worker's
+main thread receives, runs and answers without a hand-over.  Nobody holds the lock while blocked,
+so any thread may take it for the microseconds that handling costs.
+
+A background thread takes over when user code has kept the others for more than about a
+millisecond.  Its states:
+
+    ticking   user threads use zfut: look every millisecond that nothing is left lying
+    polling   user threads do something else: block in poll, handle what comes
+    parked    a user thread has been blocked in ``wait`` for more than a tick: sleep until it leaves
+
+A process in which nothing happens is blocked in poll: nothing ticks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Protocol
+
+from zfut.actors.mailbox import Mailbox
+from zfut.core import effects as f
+from zfut.core.events import Event, Woken
+
+log = logging.getLogger("zfut")
+
+TICK_S = 0.001
+FLUSH_AT = 128
+"""A thread that submits this much without waiting hands it over itself."""
+
+
+class Machine(Protocol):
+    """What the loop drives: see ``zfut.core``."""
+
+    def handle(self, event: Any, now: int) -> None:
+        """Take one event."""
+
+    def settle(self, now: int) -> list[f.Effect]:
+        """Return what is to be done."""
+
+    def wake_at(self) -> int | None:
+        """Return when to hand in Woken."""
+
+
+class Pending:
+    """A call that a thread, a future or a coroutine waits for."""
+
+    __slots__ = ("callback", "done", "event", "outcome")
+
+    def __init__(self, callback: Callable[[], None] | None = None) -> None:
+        self.done = False
+        self.outcome: Any = None
+        self.event: threading.Event | None = None
+        self.callback = callback
+
+
+class Loop:
+    """Drives one machine on one mailbox."""
+
+    def __init__(self, machine: Machine, mailbox: Mailbox) -> None:
+        self.machine = machine
+        self.mailbox = mailbox
+        self.inbox: deque[Any] = deque()
+        self.lock = threading.Lock()
+        self.calls: dict[int, Pending] = {}
+        self.activity = 0
+        self.driving = False
+        self.closed = ""
+        self.handlers: dict[type, Callable[[Any], None]] = {}
+        self._pid = os.getpid()
+        self._token = threading.Lock()
+        self._sleepers: list[threading.Event] = []
+        self._callbacks: deque[Callable[[], None]] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._polls = [self._new_poll(), self._new_poll()]
+        self._background: threading.Thread | None = None
+        self._tick = threading.Lock()
+        self._tick.acquire()
+        self._parked = False
+        self._polling = False
+        self.blocked = False
+
+    def _new_poll(self) -> select.poll:
+        poll = select.poll()
+        poll.register(self.mailbox.fd, select.POLLIN)
+        poll.register(self._wake_fd, select.POLLIN)
+        return poll
+
+    def watch_fd(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call ``callback``, under the lock, when ``fd`` is readable."""
+        self._watched[fd] = callback
+        for poll in self._polls:
+            poll.register(fd, select.POLLIN)
+
+    def unwatch_fd(self, fd: int) -> None:
+        """Look at ``fd`` no more."""
+        if self._watched.pop(fd, None) is not None:
+            for poll in self._polls:
+                poll.unregister(fd)
+
+    def start_background(self) -> None:
+        """Start the thread that stands in for user threads."""
+        self._background = threading.Thread(
+            target=self._run_background, name="zfut-loop", daemon=True
+        )
+        self._background.start()
+
+    # ---------------------------------------------------------------- posting
+
+    def post(self, event: Event | Any) -> None:
+        """Hand an event in; it is handled soon, or when a thread waits."""
+        self.inbox.append(event)
+        self.activity += 1
+        if self._polling or self.blocked:
+            self._polling = self.blocked = False
+            self.wake()
+        elif len(self.inbox) >= FLUSH_AT and not self.driving:
+            self.turn()
+
+    def drop(self, object_id: bytes) -> None:
+        """A finaliser says that a reference is gone; it may run anywhere, so it only appends."""
+        self.inbox.append(object_id)
+        if self._polling or self.blocked:
+            self._polling = self.blocked = False
+            self.wake()
+
+    def wake(self) -> None:
+        """Make whoever polls look again."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    # ---------------------------------------------------------------- handling
+
+    def turn(self) -> None:
+        """Handle everything that is there, in the calling thread."""
+        with shielded(self.wake), self.lock:
+            self.handle_all()
+        self.run_callbacks()
+
+    def handle_all(self) -> None:
+        """Handle what was posted and what has arrived. The caller holds the lock."""
+        machine = self.machine
+        now = time.monotonic_ns()
+        inbox = self.inbox
+        if inbox:
+            handle = machine.handle
+            while inbox:
+                handle(inbox.popleft(), now)
+            self._perform(machine.settle(now))
+        arrived = False
+        for received in self.mailbox.receive():
+            machine.handle(received, now)
+            arrived = True
+        wake_at = machine.wake_at()
+        if wake_at is not None and now >= wake_at:
+            machine.handle(Woken(), now)
+            arrived = True
+        if arrived:
+            self._perform(machine.settle(now))
+
+    def _perform(self, effects: list[f.Effect]) -> None:
+        for effect in effects:
+            kind = type(effect)
+            if kind is f.Send:
+                self.mailbox.send(effect.to, effect.message, effect.payload)  # type: ignore[union-attr]
+            elif kind is f.Complete:
+                self._complete(effect)  # type: ignore[arg-type]
+            else:
+                self.handlers[kind](effect)
+
+    def _complete(self, effect: f.Complete) -> None:
+        pending = self.calls.pop(effect.call_id, None)
+        if pending is None:
+            return
+        pending.outcome = effect.outcome
+        pending.done = True
+        if pending.event is not None:
+            pending.event.set()
+        if pending.callback is not None:
+            self._callbacks.append(pending.callback)
+
+    def run_callbacks(self) -> None:
+        """Tell futures and coroutines, outside the lock: they may call back in."""
+        while self._callbacks:
+            try:
+                callback = self._callbacks.popleft()
+            except IndexError:
+                return
+            try:
+                callback()
+            except Exception:
+                log.exception("a callback failed")
+
+    def fail_all(self, why: str) -> None:
+        """The session is over: every wait ends. The caller holds the lock."""
+        if not self.closed:
+            self.closed = why
+        for pending in list(self.calls.values()):
+            pending.done = True
+            if pending.event is not None:
+                pending.event.set()
+            if pending.callback is not None:
+                self._callbacks.append(pending.callback)
+        self.calls.clear()
+
+    # ---------------------------------------------------------------- waiting
+
+    def wait(self, pending: Pending, deadline_ns: int | None = None) -> bool:
+        """Drive the loop until ``pending`` is done. Returns False if time ran out first."""
+        while not pending.done:
+            if self._token.acquire(blocking=False):
+                try:
+                    self.drive(lambda: pending.done, deadline_ns)
+                finally:
+                    self._token.release()
+                    self._hand_on()
+            else:
+                self._sleep(pending, deadline_ns)
+            if not pending.done and deadline_ns and time.monotonic_ns() >= deadline_ns:
+                return False
+            if self.closed and not pending.done:
+                return False
+        return True
+
+    def _sleep(self, pending: Pending, deadline_ns: int | None) -> None:
+        """Another thread drives: sleep until our call is done or that thread leaves."""
+        event = pending.event = pending.event or threading.Event()
+        self._sleepers.append(event)
+        self.wake()
+        if not pending.done and self._token.locked():
+            left = None
+            if deadline_ns is not None:
+                left = max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
+            event.wait(left)
+        event.clear()
+        with contextlib.suppress(ValueError):
+            self._sleepers.remove(event)
+
+    def _hand_on(self) -> None:
+        """The driving thread leaves: another one that waits takes over."""
+        for event in list(self._sleepers):
+            event.set()
+
+    def drive(self, until: Callable[[], bool], deadline_ns: int | None = None) -> None:
+        """Handle and poll until ``until()`` or the deadline. One thread at a time."""
+        self.activity += 1
+        self.driving = True
+        poll = self._polls[0].poll
+        try:
+            with shielded(self.wake) as shield:
+                while True:
+                    with self.lock:
+                        self.handle_all()
+                    if self._callbacks:
+                        self.run_callbacks()
+                    if until() or shield.hit or self.closed:
+                        return
+                    timeout = self._timeout_ms(deadline_ns)
+                    if timeout == 0 and deadline_ns and time.monotonic_ns() >= deadline_ns:
+                        return
+                    self.blocked = True
+                    if self.inbox:
+                        timeout = 0
+                    self._after_poll(poll(timeout))
+                    self.blocked = False
+        finally:
+            self.driving = self.blocked = False
+            if self._parked:
+                self._parked = False
+                self._tick.release()
+
+    def _timeout_ms(self, deadline_ns: int | None) -> float | None:
+        wake_at = self.machine.wake_at()
+        if wake_at is None:
+            wake_at = deadline_ns
+        elif deadline_ns is not None and deadline_ns < wake_at:
+            wake_at = deadline_ns
+        if wake_at is None:
+            return None
+        left = wake_at - time.monotonic_ns()
+        return 0 if left <= 0 else left // 1_000_000 + 1
+
+    def fds(self) -> list[int]:
+        """Return every descriptor that says there is something to do."""
+        return [self.mailbox.fd, self._wake_fd, *self._watched]
+
+    def after_readable(self, fd: int) -> None:
+        """Another event loop saw that ``fd`` is readable."""
+        self._after_poll([(fd, select.POLLIN)])
+
+    def _after_poll(self, ready: list[tuple[int, int]]) -> None:
+        for fd, _ in ready:
+            if fd == self._wake_fd:
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(fd)
+            elif fd in self._watched:
+                with self.lock:
+                    callback = self._watched.get(fd)
+                    if callback is not None:
+                        callback()
+
+    # ---------------------------------------------------------------- the background thread
+
+    def _run_background(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            while not self.closed:
+                self._background_tick()
+        except Exception:
+            log.exception("the background thread of zfut failed")
+            with self.lock:
+                self.fail_all("its background thread failed; see the log")
+            self._hand_on()
+
+    def _background_tick(self) -> None:
+        seen = self.activity
+        self._tick.acquire(timeout=TICK_S)
+        if self.closed:
+            return
+        if self.driving:
+            if self.activity == seen:
+                self._park()
+        elif self.activity != seen:
+            if self.inbox:
+                self.turn()
+        else:
+            self._poll_in_background()
+
+    def _park(self) -> None:
+        self._parked = True
+        if self.driving:
+            self._tick.acquire()
+        elif self._parked:
+            self._parked = False
+        else:
+            self._tick.acquire(timeout=0)
+
+    def _poll_in_background(self) -> None:
+        poll = self._polls[1].poll
+        while not (self.closed or self.driving):
+            self._polling = True
+            self.turn()
+            if self.driving or self.inbox:
+                self._polling = False
+                return
+            ready = poll(self._timeout_ms(None))
+            woken = not self._polling
+            self._polling = False
+            self._after_poll(ready)
+            if woken:
+                return
+
+    # ---------------------------------------------------------------- the end
+
+    def close(self, why: str) -> None:
+        """End the loop; every wait ends with ``why``."""
+        if os.getpid() != self._pid:
+            self.closed = why
+            return
+        with self.lock:
+            self.fail_all(why)
+        self.run_callbacks()
+        self._hand_on()
+        self.wake()
+        background = self._background
+        if background is not None and background is not threading.current_thread():
+            if self._parked:
+                self._parked = False
+                self._tick.release()
+            background.join(2.0)
+        os.close(self._wake_fd)
+
+
+class _Shield:
+    """Remembers an interrupt until the machine is in a consistent state again."""
+
+    __slots__ = ("hit",)
+
+    def __init__(self) -> None:
+        self.hit = False
+
+
+@contextlib.contextmanager
+def _shield_main(wake: Callable[[], None], previous: Any) -> Iterator[_Shield]:
+    shield = _Shield()
+    caught: list[tuple[int, FrameType | None]] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        shield.hit = True
+        caught.append((number, frame))
+        wake()
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield shield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if caught:
+        previous(*caught[0])
+
+
+_NO_SHIELD = contextlib.nullcontext(_Shield())
+
+
+def shielded(wake: Callable[[], None]) -> contextlib.AbstractContextManager[_Shield]:
+    """Keep Ctrl-C from interrupting a machine between two of its tables.
+
+    In the main thread the interrupt is remembered and raised when the block is left; the handler
+    that the program installed decides what it means.
+    """
+    if threading.current_thread() is threading.main_thread():
+        previous = signal.getsignal(signal.SIGINT)
+        if callable(previous):
+            return _shield_main(wake, previous)
+    return _NO_SHIELD
+
+

@@ -1,0 +1,239 @@
+"""Runs user code: opens arguments, calls, packs results, and says what went wrong.
+
+It decides nothing: a call comes from the executor's inbox, a Returned event goes back.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from zfut import errors, task_errors
+from zfut.actors.failures import WordedFailures
+from zfut.context import Running, cover, running
+from zfut.core.events import Returned
+from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
+from zfut.core.executor.machine import ExecutorMachine
+from zfut.session import Session
+from zfut.wire import serialize
+from zfut.wire.specs import (
+    CANCELLED,
+    OK,
+    RAISED,
+    Address,
+    Failed,
+    Inline,
+    Stored,
+    TaskResult,
+    Value,
+)
+
+Refs = tuple[tuple[bytes, Address], ...]
+
+
+class ActorExit(BaseException):
+    """Raised by exit_actor(): ends the actor's process once its call is unwound."""
+
+
+class Runner:
+    """Runs calls one at a time on the thread that asks; actors keep their instance here."""
+
+    def __init__(self, session: Session, executor: ExecutorMachine, node: str) -> None:
+        self._session = session
+        self._executor = executor
+        self._node = node
+        self._pid = os.getpid()
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._failures = WordedFailures()
+        self.instance: Any = None
+        self.class_name = ""
+        self.exit_wanted = ""
+
+    # ---------------------------------------------------------------- what to call
+
+    def _function(self, function_id: bytes) -> Callable[..., Any]:
+        function = self._functions.get(function_id)
+        if function is None:
+            _, code = self._executor.inbox.functions[function_id]
+            function = serialize.load_function(code)
+            self._functions[function_id] = function
+        return function
+
+    def name_of(self, call: Call) -> str:
+        """Return what a user calls this call: ``f`` or ``Class.method``."""
+        if call.kind == METHOD:
+            return f"{self._executor.actor_name}.{call.spec.function.decode()}"
+        name, _ = self._executor.inbox.functions[call.spec.function]
+        return f"{name}.__init__" if call.kind == CREATE else name
+
+    def target(self, call: Call) -> Callable[..., Any]:
+        """Return the callable of a call. Loading a function may raise anything."""
+        if call.kind == METHOD:
+            name = call.spec.function.decode()
+            if name == "__zfut_ready__":
+                return _ready
+            if name == "__zfut_call__":
+                return self._call_inside
+            return getattr(self.instance, name)  # type: ignore[no-any-return]
+        return self._function(call.spec.function)
+
+    def _call_inside(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return function(self.instance, *args, **kwargs)
+
+    def context(self, call: Call, name: str) -> Running:
+        """Return what ``get_runtime_context`` shows inside the call."""
+        spec = call.spec
+        blocks = call.kind == TASK
+        actor_id = self._executor.actor_id
+        return Running(spec.task_id, spec.attempt, spec.depth, name, actor_id, blocks)
+
+    # ---------------------------------------------------------------- arguments
+
+    def arguments(self, call: Call) -> tuple[list[Any], dict[str, Any]]:
+        """Open a call's arguments; large ones are read in place."""
+        spec = call.spec
+        deps = call.deps
+        session = self._session
+        if deps and deps[0][0].where == -1:
+            stored = deps[0][0].value
+            assert isinstance(stored, Stored)
+            given, kwargs = session.read(stored, stored.object_id)
+            deps = deps[1:]
+        elif spec.encoding:
+            given, kwargs = serialize.unpack(spec.encoding, call.args)
+        else:
+            given, kwargs = (), {}
+        args = list(given)
+        for dep, data in deps:
+            value = dep.value
+            if isinstance(value, Stored):
+                opened = session.read(value, value.object_id)
+            else:
+                opened = serialize.unpack(value.encoding, data)
+            if isinstance(dep.where, str):
+                kwargs[dep.where] = opened
+            elif dep.where < len(args):
+                args[dep.where] = opened
+            else:
+                args.append(opened)
+        return args, kwargs
+
+    # ---------------------------------------------------------------- running
+
+    def run(self, call: Call) -> Returned:
+        """Run one call on this thread, whatever it does; exits are noted, not taken."""
+        name = self.name_of(call)
+        context = running.set(self.context(call, name))
+        covering = cover.set(call.spec.task_id)
+        began = time.monotonic_ns()
+        try:
+            function = self.target(call)
+            args, kwargs = self.arguments(call)
+            value = function(*args, **kwargs)
+            args = kwargs = ()  # type: ignore[assignment]  their holds end before the answer
+            took = time.monotonic_ns() - began
+            return self.returned(call, name, value, took)
+        except BaseException as error:  # noqa: BLE001  it belongs to the caller
+            return self.failed(call, name, error, time.monotonic_ns() - began)
+        finally:
+            cover.reset(covering)
+            running.reset(context)
+
+    def returned(self, call: Call, name: str, value: Any, took: int) -> Returned:
+        """Pack what a call returned."""
+        spec = call.spec
+        if call.kind == CREATE:
+            self.instance = value
+            self.class_name = self._executor.actor_name
+            return Returned(TaskResult(spec.task_id, spec.attempt, OK, (), took), ())
+        count = spec.num_returns
+        if count == 1:
+            if value is None:
+                result = TaskResult(spec.task_id, spec.attempt, OK, (_NONE,), took)
+                return Returned(result, ())
+            values: tuple[Any, ...] = (value,)
+        elif count == 0:
+            values = ()
+        else:
+            values = self._several(name, value, count)
+        return self._pack(call, name, values, took)
+
+    @staticmethod
+    def _several(name: str, value: Any, count: int) -> tuple[Any, ...]:
+        try:
+            values = tuple(value)
+        except TypeError:
+            values = ()
+            got = f"one {type(value).__name__}"
+        else:
+            got = f"{len(values)} values"
+        if len(values) != count:
+            message = f"{name}() has num_returns={count} but returned {got}"
+            raise ValueError(message)
+        return values
+
+    def _pack(self, call: Call, name: str, values: tuple[Any, ...], took: int) -> Returned:
+        spec = call.spec
+        session = self._session
+        specs: list[Value] = []
+        payload: list[bytes] = []
+        refs: list[Refs] = []
+        found = False
+        for index, value in enumerate(values):
+            packed = serialize.pack(value, f"the result of {name}()")
+            if packed.size_bytes <= session.config.inline_max_bytes:
+                specs.append(Inline(packed.size_bytes, packed.encoding))
+                payload.append(packed.to_bytes())
+            else:
+                object_id = spec.task_id + (index + 1).to_bytes(4, "big")
+                specs.append(session.write(packed, object_id, call.owner, spec.attempt))
+            refs.append(packed.refs)
+            found = found or bool(packed.refs)
+        result = TaskResult(spec.task_id, spec.attempt, OK, tuple(specs), took)
+        return Returned(result, tuple(payload), tuple(refs) if found else ())
+
+    # ---------------------------------------------------------------- failing
+
+    def failed(self, call: Call, name: str, error: BaseException, took: int) -> Returned:
+        """Say how a call failed; a call to exit ends the process after its answer."""
+        spec = call.spec
+        if isinstance(error, ActorExit):
+            self.exit_wanted = "exit_actor"
+            failure = self._failures.system(
+                "ActorDiedError",
+                self._executor.actor_id,
+                self._executor.actor_name,
+                "exit_actor",
+                "",
+                b"",
+            )
+        elif isinstance(error, KeyboardInterrupt):
+            failure = self._failures.system("TaskCancelledError", name, "it was interrupted")
+        elif isinstance(error, errors.TaskCancelledError) and not error.__traceback__:
+            return Returned(TaskResult(spec.task_id, spec.attempt, CANCELLED, ()), ())
+        else:
+            self._note_exit(error)
+            shown = repr(self.instance) if call.kind == METHOD else None
+            captured = task_errors.capture(
+                error, task_name=name, pid=self._pid, node=self._node, actor_repr=shown
+            )
+            failure = task_errors.encode_failure(captured)
+        error.__traceback__ = None
+        result = TaskResult(
+            spec.task_id, spec.attempt, RAISED, (Failed(len(failure)),), took
+        )
+        return Returned(result, (failure,))
+
+    def _note_exit(self, error: BaseException) -> None:
+        if isinstance(error, SystemExit):
+            code = error.code
+            self.exit_wanted = f"exit:{code if isinstance(code, int) else 1}"
+
+
+def _ready() -> bool:
+    return True
+
+
+_NONE = Inline(0, 0)

@@ -1,0 +1,163 @@
+"""A worker's process: receives, runs and answers on its main thread.
+
+Tiny calls stream: answers gather while more calls wait, and leave when the inbox is empty, after
+a few dozen, or after half a millisecond.  While user code keeps the main thread, the loop's
+background thread serves the mailbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from zfut.actors.async_actor import AsyncActor, is_async
+from zfut.actors.failures import WordedFailures
+from zfut.actors.loop import Loop
+from zfut.actors.mailbox import Mailbox
+from zfut.actors.start import NodePlan
+from zfut.actors.threaded_actor import ThreadedActor
+from zfut.actors.user_code import Runner
+from zfut.core import effects as f
+from zfut.core.executor.inbox import CREATE, Call
+from zfut.core.worker import WorkerMachine
+from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR
+from zfut.ids import ProcUid, node_of, short
+from zfut.session import Session, set_current
+from zfut.store import Arena
+from zfut.wire import messages as m
+from zfut.wire.codec import decode_to_worker
+
+log = logging.getLogger("zfut")
+
+FLUSH_RESULTS = 64
+FLUSH_NS = 500_000
+SWITCH_INTERVAL_S = 0.0005
+"""A process that owns objects must answer while its user code computes."""
+
+FAREWELL_S = 0.2
+
+
+class WorkerProcess:
+    """Joins a worker's machine, its mailbox, and the user code it runs."""
+
+    def __init__(self, plan: NodePlan, arena: Arena, uid: bytes) -> None:
+        self.plan = plan
+        self.end: f.EndProcess | None = None
+        self.machine = WorkerMachine(uid, plan.manager, plan.config, WordedFailures())
+        hello = m.Hello(m.PROTOCOL_VERSION, plan.key, uid, "worker", os.getpid())
+        self.mailbox = Mailbox(
+            plan.sockets, hello, decode_to_worker, plan.config.message_max_bytes
+        )
+        self.loop = Loop(self.machine, self.mailbox)
+        self.loop.handlers = {
+            f.Forget: lambda effect: self.mailbox.forget(effect.uid),
+            f.Note: _note,
+            f.EndProcess: self._end,
+            f.Interrupt: lambda effect: self.loop.fail_all(effect.why),
+        }
+        self.session = Session(
+            ProcUid(uid), self.loop, self.machine.owner, arena, plan.config
+        )
+        set_current(self.session)
+        node = short(node_of(uid))
+        self.runner = Runner(self.session, self.machine.executor, node)
+
+    def _end(self, effect: f.EndProcess) -> None:
+        self.end = effect
+
+    # ---------------------------------------------------------------- the main loop
+
+    def run(self) -> int:
+        """Serve until told to end. Returns the exit code."""
+        loop = self.loop
+        executor = self.machine.executor
+        inbox = executor.inbox
+        with loop.lock:
+            self.mailbox.greet(self.plan.manager)
+        loop.start_background()
+        unflushed = 0
+        flushed_at = 0
+        while True:
+            with loop.lock:
+                call = executor.take()
+            if call is None:
+                unflushed = 0
+                loop.drive(lambda: bool(inbox.queue) or self.end is not None)
+                if self.end is not None and not inbox.queue:
+                    return self._leave(self.end.code)
+                flushed_at = time.monotonic_ns()
+                continue
+            returned = self.runner.run(call)
+            loop.post(returned)
+            del returned
+            unflushed += 1
+            if self.runner.exit_wanted or call.kind == CREATE:
+                code = self._after_special(call)
+                if code is not None:
+                    return self._leave(code)
+            if unflushed >= FLUSH_RESULTS or time.monotonic_ns() - flushed_at > FLUSH_NS:
+                loop.turn()
+                unflushed = 0
+                flushed_at = time.monotonic_ns()
+
+    def _after_special(self, call: Call) -> int | None:
+        """A constructor returned, or user code asked to exit. Returns an exit code to end with."""
+        self.loop.turn()
+        wanted = self.runner.exit_wanted
+        if wanted == "exit_actor":
+            return EXIT_ACTOR
+        if wanted.startswith("exit:"):
+            return int(wanted[5:]) & 0xFF
+        if call.kind == CREATE and self.machine.executor.exiting:
+            return EXIT_CONSTRUCTOR
+        if call.kind == CREATE:
+            return self._serve_actor()
+        return None
+
+    def _serve_actor(self) -> int | None:
+        """Actors with coroutines or threads have main loops of their own."""
+        if is_async(self.runner.instance):
+            return AsyncActor(self).run()
+        if self.machine.executor.max_concurrency > 1:
+            return ThreadedActor(self).run()
+        return None
+
+    def _leave(self, code: int) -> int:
+        """Let the last answers leave, run what user code registered, close everything."""
+        self.loop.turn()
+        if code != EXIT_CONSTRUCTOR:
+            self._farewell()
+        self.loop.close("the worker ended")
+        self.mailbox.close(linger_ms=int(FAREWELL_S * 1000))
+        return code
+
+    def _farewell(self) -> None:
+        import atexit  # noqa: PLC0415  only a process that ends in peace gets here
+
+        instance = self.runner.instance
+        for name in ("__zfut_terminate__", "on_exit"):
+            hook = getattr(instance, name, None)
+            if callable(hook):
+                with contextlib.suppress(Exception):
+                    hook()
+        self.runner.instance = None
+        atexit._run_exitfuncs()  # noqa: SLF001  os._exit would skip them
+
+
+def _note(effect: f.Note) -> None:
+    log.log(logging.getLevelName(effect.level.upper()), "%s", effect.text)
+
+
+def run_worker(plan: NodePlan, arena: Arena, uid: bytes) -> int:
+    """Be a worker; returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    forget_warmth: Any = getattr(arena, "forget_warmth", None)
+    if forget_warmth is not None:
+        forget_warmth()
+    return WorkerProcess(plan, arena, uid).run()

@@ -1,0 +1,103 @@
+"""What a machine can ask of the world. It never does any of it itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from zfut.wire.messages import Message
+
+
+class Send(Struct, gc=False):
+    """Put ``message`` and its ``payload`` parts in the mailbox of process ``to``."""
+
+    to: bytes
+    message: Message
+    payload: Sequence[bytes] = ()
+
+
+class Complete(Struct, gc=False):
+    """Wake whoever waits on ``call_id``; ``outcome`` is what the call was for."""
+
+    call_id: int
+    outcome: object = None
+
+
+class Forget(Struct, gc=False):
+    """This process is dead or has left: close the connection to it."""
+
+    uid: bytes
+
+
+class Note(Struct, gc=False):
+    """Tell the user: ``level`` is a logging level's name."""
+
+    level: str
+    text: str
+
+
+class StartWorker(Struct, gc=False):
+    """Fork a worker that will call itself ``uid``."""
+
+    uid: bytes
+
+
+class KillProcess(Struct, gc=False):
+    """End this worker at once."""
+
+    uid: bytes
+
+
+class WatchProcess(Struct, gc=False):
+    """A program joined: its end must be noticed at once."""
+
+    uid: bytes
+    pid: int
+
+
+class EndProcess(Struct, gc=False):
+    """End the process this machine lives in, with this exit code, when user code has returned."""
+
+    code: int
+    why: str
+
+
+class Interrupt(Struct, gc=False):
+    """The session is over: every wait in this process ends with ``why``."""
+
+    why: str
+
+
+Effect: TypeAlias = (
+    Send
+    | Complete
+    | Forget
+    | Note
+    | StartWorker
+    | KillProcess
+    | WatchProcess
+    | EndProcess
+    | Interrupt
+)
+
+
+class Outbox:
+    """Collects one machine's effects until they are taken."""
+
+    def __init__(self) -> None:
+        self._effects: list[Effect] = []
+        self.add = self._effects.append
+
+    def send(self, to: bytes, message: Message, payload: Sequence[bytes] = ()) -> None:
+        """Ask for a message to be sent."""
+        self.add(Send(to, message, payload))
+
+    def take(self) -> list[Effect]:
+        """Hand out what has been asked for, in order."""
+        if not self._effects:
+            return []
+        effects = self._effects[:]
+        self._effects.clear()
+        return effects

@@ -1,0 +1,137 @@
+"""What can happen to a machine, besides a submitted task (see ``zfut.core.owner.records.Task``).
+
+A dropped reference is the commonest event of all, and a finaliser must not do more than append:
+it is the bare ObjectID, a ``bytes``.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from zfut.wire.messages import Message
+from zfut.wire.specs import Address, Stored, TaskResult
+
+
+class Received(Struct, gc=False):
+    """A message arrived in the mailbox, from a process that has proven who it is."""
+
+    sender: bytes
+    message: Message
+    payload: bytes = b""
+
+
+class Woken(Struct, gc=False):
+    """The time that ``wake_at`` named has come."""
+
+
+class PutInline(Struct, gc=False):
+    """User code put a small value; ``refs`` are the references inside it."""
+
+    object_id: bytes
+    encoding: int
+    value: bytes
+    refs: tuple[tuple[bytes, Address], ...] = ()
+
+
+class PutStored(Struct, gc=False):
+    """User code put a large value, which is written and sealed."""
+
+    stored: Stored
+    refs: tuple[tuple[bytes, Address], ...] = ()
+
+
+class RefArrived(Struct, gc=False):
+    """Unpickling made a reference. ``cover`` (a TaskID or an ObjectID) is what protects it now."""
+
+    object_id: bytes
+    owner: Address
+    cover: bytes
+
+
+class AwaitObjects(Struct, gc=False):
+    """Somebody waits until ``need`` of these exist, or the first fails if ``fail_fast``.
+
+    ``blocks`` says that it is the thread that runs this worker's task.
+    """
+
+    call_id: int
+    object_ids: tuple[bytes, ...]
+    need: int
+    fail_fast: bool
+    blocks: bool = False
+
+
+class StopWaiting(Struct, gc=False):
+    """The wait ``call_id`` is over, whatever came."""
+
+    call_id: int
+
+
+class AllocateMemory(Struct, gc=False):
+    """Somebody wants room for a value; completes with an offset, or a refusal's text."""
+
+    call_id: int
+    size_bytes: int
+    owner: bytes
+
+
+class Cancelled(Struct, gc=False):
+    """User code cancelled the task that makes this object."""
+
+    object_id: bytes
+
+
+class ActorKilled(Struct, gc=False):
+    """User code called kill() on a handle."""
+
+    actor_id: bytes
+    owner: Address
+
+
+class Asked(Struct, gc=False):
+    """User code asks its node; completes with the answering message."""
+
+    call_id: int
+    message: Message
+
+
+class Returned(Struct, gc=False):
+    """User code ended: the result and its payload parts, and the references in its values."""
+
+    result: TaskResult
+    payload: tuple[bytes, ...]
+    refs: tuple[tuple[tuple[bytes, Address], ...], ...] = ()
+
+
+class ProcessEnded(Struct, gc=False):
+    """A worker process is gone, for certain; ``why`` says how."""
+
+    uid: bytes
+    why: str
+
+
+class ProcessStarted(Struct, gc=False):
+    """A worker process was forked."""
+
+    uid: bytes
+    pid: int
+
+
+Event: TypeAlias = (
+    Received
+    | Woken
+    | PutInline
+    | PutStored
+    | RefArrived
+    | AwaitObjects
+    | StopWaiting
+    | AllocateMemory
+    | Cancelled
+    | ActorKilled
+    | Asked
+    | Returned
+    | ProcessEnded
+    | ProcessStarted
+)

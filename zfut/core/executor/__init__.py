@@ -1,0 +1,1 @@
+"""The party that runs what it is pushed."""

@@ -1,0 +1,299 @@
+"""The executor: runs what it is pushed, answers the owner, gives back what it cannot start.
+
+It stands on the owner of its own process: a running call borrows into that table, and its answer
+waits until what it keeps is registered (see ``zfut.core.owner.borrowing``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from zfut.core import events as e
+from zfut.core.effects import EndProcess
+from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
+from zfut.core.owner.machine import OwnerMachine
+from zfut.wire import messages as m
+from zfut.wire.specs import CANCELLED, RAISED, Failed, TaskResult, Value
+
+BLOCK_DELAY_NS = 1_000_000
+"""A wait shorter than this keeps its CPU: most actor calls are answered sooner."""
+
+EXIT_CLEAN = 0
+EXIT_OUT_OF_SCOPE = 223
+
+
+class ExecutorMachine:
+    """Pure, like the owner; ``settle`` sends the answers that have gathered."""
+
+    def __init__(self, owner: OwnerMachine) -> None:
+        self._owner = owner
+        self._out = owner.ledger.out
+        self.inbox = Inbox()
+        self.bind = 0
+        self.lease_owner = b""
+        self.actor_id = b""
+        self.actor_name = ""
+        self.incarnation = 0
+        self.max_concurrency = 1
+        self.exiting = ""
+        self.blocked_at = 0
+        self.blocked = False
+        self._early: list[tuple[m.PushTasks | m.CreateActor | m.PushCalls, bytes]] = []
+        self._held: dict[bytes, tuple[bytes, TaskResult, Sequence[bytes]]] = {}
+        self._answers: dict[bytes, tuple[list[TaskResult], list[bytes]]] = {}
+        self._handlers: dict[type, Callable[[e.Received], None]] = {
+            m.PushTasks: self._on_push_tasks,
+            m.PushCalls: self._on_push_calls,
+            m.CreateActor: self._on_create_actor,
+            m.RecallTasks: self._on_recall,
+            m.Bind: self._on_bind,
+            m.ExitActor: self._on_exit_actor,
+            m.Exit: self._on_exit,
+        }
+
+    def takes(self, message: m.Message) -> bool:
+        """Whether this message is for the executor, not the owner beside it."""
+        return type(message) in self._handlers
+
+    def handle(self, event: e.Received) -> None:
+        """Take a message from an owner or from the node."""
+        self._handlers[type(event.message)](event)
+
+    # ---------------------------------------------------------------- work comes
+
+    def _on_push_tasks(self, event: e.Received) -> None:
+        message = event.message
+        assert isinstance(message, m.PushTasks)
+        if message.bind > self.bind:
+            self._early.append((message, event.payload))
+            return
+        if message.bind < self.bind or self.exiting:
+            self._send_back(event.sender, [(t.task_id, t.attempt) for t in message.tasks])
+            self.inbox.learn(message.functions, event.payload)
+            return
+        offset = self.inbox.learn(message.functions, event.payload)
+        owner = message.owner
+        calls = self.inbox.unpack(TASK, owner, message.tasks, event.payload, offset)
+        self._owner.ledger.watch(owner.uid)
+        self.inbox.queue.extend(calls)
+        if self.blocked:
+            self.push_back()
+
+    def _on_create_actor(self, event: e.Received) -> None:
+        message = event.message
+        assert isinstance(message, m.CreateActor)
+        if message.bind > self.bind:
+            self._early.append((message, event.payload))
+            return
+        offset = self.inbox.learn(message.functions, event.payload)
+        self.actor_id = message.actor_id
+        self.actor_name = message.name
+        self.incarnation = message.incarnation
+        self.max_concurrency = message.max_concurrency
+        owner = message.owner
+        self._owner.ledger.watch(owner.uid)
+        self.inbox.queue.extend(
+            self.inbox.unpack(CREATE, owner, (message.task,), event.payload, offset)
+        )
+        self._replay_early()
+
+    def _on_push_calls(self, event: e.Received) -> None:
+        message = event.message
+        assert isinstance(message, m.PushCalls)
+        if not self.actor_id:
+            self._early.append((message, event.payload))
+            return
+        owner = message.owner
+        calls = self.inbox.unpack(METHOD, owner, message.calls, event.payload, 0)
+        self._owner.ledger.watch(owner.uid)
+        if message.actor_id != self.actor_id or self.exiting:
+            for call in calls:
+                self._refuse(call)
+            return
+        self.inbox.queue.extend(calls)
+
+    def _refuse(self, call: Call) -> None:
+        failure = self._owner.ledger.failures.system(
+            "ActorDiedError", self.actor_id, self.actor_name, "out of scope", "", b""
+        )
+        spec = call.spec
+        result = TaskResult(spec.task_id, spec.attempt, RAISED, (Failed(len(failure)),))
+        self._answer(call.owner.uid, result, (failure,))
+
+    def _on_bind(self, event: e.Received) -> None:
+        message = event.message
+        assert isinstance(message, m.Bind)
+        if message.bind <= self.bind:
+            return
+        self.bind = message.bind
+        self.lease_owner = message.owner
+        self._replay_early()
+
+    def _replay_early(self) -> None:
+        early, self._early = self._early, []
+        for message, payload in early:
+            self.handle(e.Received(message.owner.uid, message, payload))
+
+    # ---------------------------------------------------------------- work goes
+
+    def take(self) -> Call | None:
+        """Start the next call, on the thread that asks."""
+        return self.inbox.take()
+
+    def _on_recall(self, event: e.Received) -> None:
+        message = event.message
+        assert isinstance(message, m.RecallTasks)
+        back = self.inbox.recall(message.tasks)
+        if back:
+            self._send_back(
+                event.sender, [(call.spec.task_id, call.spec.attempt) for call in back]
+            )
+
+    def push_back(self) -> None:
+        """The running task waits: what is queued behind it goes elsewhere."""
+        tasks = [call for call in self.inbox.queue if call.kind == TASK]
+        if not tasks:
+            return
+        self.inbox.recall(tuple(call.spec.task_id for call in tasks))
+        by_owner: dict[bytes, list[tuple[bytes, int]]] = {}
+        for call in tasks:
+            entry = (call.spec.task_id, call.spec.attempt)
+            by_owner.setdefault(call.owner.uid, []).append(entry)
+        for uid, entries in by_owner.items():
+            self._send_back(uid, entries)
+
+    def _send_back(self, to: bytes, tasks: list[tuple[bytes, int]]) -> None:
+        self._out.send(to, m.TasksPushedBack(tuple(tasks)))
+
+    # ---------------------------------------------------------------- waiting inside a task
+
+    def block(self, now: int, *, at_once: bool) -> None:
+        """The running task waits in get: its CPU may be used once it has waited a little."""
+        self.blocked_at = now if at_once else now + BLOCK_DELAY_NS
+        if at_once:
+            self._declare_blocked()
+
+    def _declare_blocked(self) -> None:
+        self.blocked = True
+        self.push_back()
+        self._out.send(self._owner.ledger.node, m.Blocked())
+
+    def unblock(self) -> None:
+        """The running task goes on."""
+        self.blocked_at = 0
+        if self.blocked:
+            self.blocked = False
+            self._out.send(self._owner.ledger.node, m.Unblocked())
+
+    def woken(self, now: int) -> None:
+        """A wait has lasted long enough to give its CPU away."""
+        if self.blocked_at and not self.blocked and now >= self.blocked_at:
+            self._declare_blocked()
+
+    def wake_at(self) -> int | None:
+        """When a wait will have lasted long enough."""
+        return self.blocked_at if self.blocked_at and not self.blocked else None
+
+    # ---------------------------------------------------------------- answers
+
+    def on_returned(self, event: e.Returned) -> None:
+        """User code ended: answer, once everything it keeps is protected."""
+        result = event.result
+        call = self.inbox.finish(result.task_id)
+        if call is None:
+            return
+        caller = call.owner.uid
+        borrowing = self._owner.borrowing
+        if event.refs:
+            result = self._hand_over(result, event, caller)
+        retained: list[tuple[bytes, bytes]] = []
+        if result.task_id in self._owner.ledger.covered:
+            retained = borrowing.end_call(result.task_id, caller)
+        if retained:
+            result = TaskResult(
+                result.task_id,
+                result.attempt,
+                result.status,
+                result.values,
+                result.run_ns,
+                tuple(retained),
+            )
+        if borrowing.waits_for(result.task_id):
+            self._held[result.task_id] = (caller, result, event.payload)
+        else:
+            self._answer(caller, result, event.payload)
+        if call.kind == CREATE and result.status != 0:
+            self.exiting = "constructor failed"
+
+    def _hand_over(self, result: TaskResult, event: e.Returned, caller: bytes) -> TaskResult:
+        values: list[Value] = []
+        for value, refs in zip(result.values, event.refs, strict=True):
+            infos = tuple(
+                self._owner.borrowing.hand_over(object_id, owner, caller, result.task_id)
+                for object_id, owner in refs
+            )
+            values.append(replace(value, refs=infos) if infos else value)
+        return TaskResult(
+            result.task_id, result.attempt, result.status, tuple(values), result.run_ns
+        )
+
+    def release_held(self) -> None:
+        """Registrations were acknowledged: answers that waited for them go."""
+        settled, self._owner.borrowing.settled = self._owner.borrowing.settled, []
+        for task_id in settled:
+            held = self._held.pop(task_id, None)
+            if held is not None:
+                self._answer(*held)
+
+    def _answer(self, caller: bytes, result: TaskResult, payload: Sequence[bytes]) -> None:
+        if caller in self._owner.ledger.dead:
+            for value in result.values:
+                self._owner.ledger.discard(value)
+            return
+        answers = self._answers.get(caller)
+        if answers is None:
+            answers = self._answers[caller] = ([], [])
+        answers[0].append(result)
+        answers[1].extend(payload)
+
+    def cancelled(self, call: Call) -> None:
+        """The call was dropped before it began."""
+        spec = call.spec
+        result = TaskResult(spec.task_id, spec.attempt, CANCELLED, ())
+        self._answer(call.owner.uid, result, ())
+
+    # ---------------------------------------------------------------- the end
+
+    def _on_exit_actor(self, event: e.Received) -> None:
+        message = event.message
+        assert isinstance(message, m.ExitActor)
+        if message.actor_id == self.actor_id or not self.actor_id:
+            self.exiting = message.why
+
+    def _on_exit(self, event: e.Received) -> None:
+        message = event.message
+        assert isinstance(message, m.Exit)
+        self.exiting = message.why
+
+    def owner_died(self, uid: bytes) -> None:
+        """Nobody waits for what this owner asked for."""
+        self.inbox.drop_owner(uid)
+
+    def settle(self) -> None:
+        """Send the answers that gathered; end if asked to, when nothing is left to do."""
+        if self._owner.borrowing.settled:
+            self.release_held()
+        if self._answers:
+            for caller, (results, payload) in self._answers.items():
+                parts = [part for part in payload if part]
+                self._out.send(caller, m.TasksFinished(tuple(results)), parts)
+            self._answers.clear()
+        if self.exiting and not self.inbox.queue and not self.inbox.running and not self._held:
+            code = EXIT_OUT_OF_SCOPE if self.exiting == "out of scope" else EXIT_CLEAN
+            self._out.add(EndProcess(code, self.exiting))
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        self.inbox.check()

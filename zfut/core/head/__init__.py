@@ -1,0 +1,1 @@
+"""The party that knows names: one for each cluster."""

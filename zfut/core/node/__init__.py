@@ -1,0 +1,1 @@
+"""The party that lends workers and memory."""

@@ -1,0 +1,259 @@
+"""Granting: which request gets which worker, and when workers start and end.
+
+A worker is started when a request fits and no idle worker is left for it.  Plain workers (those
+without actors) are capped; beyond the cap one more starts only when every plain worker waits in
+``get``, so that nested tasks cannot dead-lock and cannot start a thousand processes either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zfut.config import Config
+from zfut.core.effects import KillProcess, Outbox, StartWorker
+from zfut.core.node.leases import LeaseTable, NodeLease
+from zfut.core.node.resources import CPU, Resources, cpu_part
+from zfut.core.node.worker_pool import IDLE, LEAVING, LENT, STARTING, Worker, WorkerPool
+from zfut.ids import TASK_UNITS
+from zfut.wire import messages as m
+
+REVOKE_AFTER_NS = 50_000_000
+"""A request that waits this long while another owner holds more makes that one give way."""
+
+
+class Granting:
+    """Leases, workers and resources of one node, and the decisions that join them."""
+
+    def __init__(
+        self,
+        config: Config,
+        resources: Resources,
+        out: Outbox,
+        name_worker: Callable[[], bytes],
+    ) -> None:
+        self._config = config
+        self._out = out
+        self._name_worker = name_worker
+        self.resources = resources
+        self.leases = LeaseTable()
+        self.pool = WorkerPool()
+        self.cpus = max(1, resources.total.get(CPU, 0) // TASK_UNITS)
+        self.workers_max = config.workers_max or 4 * self.cpus + 16
+        self.dirty = False
+        self.prestart = 0
+
+    # ---------------------------------------------------------------- requests
+
+    def request(self, owner: bytes, message: m.RequestLease, now: int) -> None:
+        """An owner wants a worker."""
+        known = self.leases.find(owner, message.lease_id)
+        if known is not None:
+            if known.worker:
+                self._tell(known)
+            return
+        lease = NodeLease(
+            owner,
+            message.lease_id,
+            message.demand,
+            message.depth,
+            message.backlog,
+            message.label,
+            now,
+            message.actor_id,
+        )
+        self.leases.enqueue(lease)
+        if not self.resources.feasible(lease.demand):
+            lease.told = True
+            why = (
+                f"{self.resources.lacking(lease.demand)}. It waits for a node that has it; "
+                "set schedule_timeout= to fail instead"
+            )
+            self._out.send(owner, m.LeaseWaits(lease.lease_id, why))
+        self.dirty = True
+
+    def end(self, owner: bytes, lease_id: int, now: int, *, to_pool: bool = True) -> None:
+        """A lease was returned or cancelled, or its owner died."""
+        lease = self.leases.end(owner, lease_id)
+        if lease is None:
+            return
+        self.dirty = True
+        if not lease.worker:
+            return
+        self._credit(lease)
+        worker = self.pool.workers.get(lease.worker)
+        if worker is None or not to_pool:
+            return
+        if lease.actor_id:
+            self.retire(worker)
+            self._out.add(KillProcess(worker.uid))
+        else:
+            self.pool.take_back(worker, now)
+
+    def _credit(self, lease: NodeLease) -> None:
+        self.resources.give(lease.demand)
+        if lease.blocked:
+            self.resources.take(cpu_part(lease.demand))
+            lease.blocked = False
+
+    def retire(self, worker: Worker) -> None:
+        """This worker ends by itself or is being killed: it is lent to nobody any more."""
+        worker.state = LEAVING
+        worker.lease = None
+
+    # ---------------------------------------------------------------- workers
+
+    def worker_ready(self, uid: bytes, now: int) -> None:
+        """A worker has its mailbox."""
+        if self.pool.ready(uid, now) is not None:
+            self.dirty = True
+
+    def worker_died(self, uid: bytes, now: int) -> None:
+        """A worker is gone, and its lease with it."""
+        worker = self.pool.died(uid)
+        self.dirty = True
+        if worker is not None and worker.lease is not None:
+            self.end(*worker.lease, now, to_pool=False)
+
+    def block(self, uid: bytes) -> None:
+        """A worker's task waits: its CPU may be used meanwhile."""
+        lease = self._lease_of(uid)
+        if lease is not None and not lease.blocked:
+            lease.blocked = True
+            self.pool.workers[uid].blocked = True
+            self.resources.give(cpu_part(lease.demand))
+            self.dirty = True
+
+    def unblock(self, uid: bytes) -> None:
+        """A worker's task goes on; it takes its CPU even if that is lent by now."""
+        lease = self._lease_of(uid)
+        if lease is not None and lease.blocked:
+            lease.blocked = False
+            self.pool.workers[uid].blocked = False
+            self.resources.take(cpu_part(lease.demand))
+
+    def _lease_of(self, uid: bytes) -> NodeLease | None:
+        worker = self.pool.workers.get(uid)
+        if worker is None or worker.lease is None:
+            return None
+        return self.leases.granted.get(worker.lease)
+
+    # ---------------------------------------------------------------- deciding
+
+    def settle(self, now: int) -> None:
+        """Grant what fits, start what is missing."""
+        if not self.dirty:
+            return
+        self.dirty = False
+        missing = 0
+        for lease in self.leases.in_order():
+            if not self.resources.fits(lease.demand):
+                continue
+            worker = self.pool.idle()
+            if worker is None:
+                missing += 1
+                continue
+            self._grant(lease, worker)
+        self._start(max(missing, self.prestart - len(self.pool.plain())), missing)
+
+    def _grant(self, lease: NodeLease, worker: Worker) -> None:
+        self.resources.take(lease.demand)
+        name = (lease.owner, lease.lease_id)
+        bind = self.pool.lend(worker, name, lease.actor_id)
+        self.leases.grant(lease, worker.uid, bind)
+        self._out.send(worker.uid, m.Bind(bind, lease.lease_id, lease.owner, lease.demand))
+        self._tell(lease)
+
+    def _tell(self, lease: NodeLease) -> None:
+        message = m.LeaseGranted(lease.lease_id, lease.worker, lease.bind)
+        self._out.send(lease.owner, message)
+
+    def _start(self, wanted: int, missing: int) -> None:
+        starting = self.pool.count(STARTING)
+        actors = sum(1 for lease in self.leases.queued.values() if lease.actor_id)
+        plain = self.pool.plain()
+        room = self.workers_max + actors - len(plain)
+        if room <= 0 and missing and all(worker.blocked for worker in plain):
+            room = 1
+        limit = min(self._config.starting_max, room + starting)
+        limit = min(limit, self._fitting(wanted))
+        for _ in range(limit - starting):
+            uid = self._name_worker()
+            self.pool.start(uid)
+            self._out.add(StartWorker(uid))
+
+    def _fitting(self, wanted: int) -> int:
+        """How many of the waiting requests fit together, so that no worker starts in vain."""
+        free = dict(self.resources.free)
+        count = 0
+        for lease in self.leases.in_order():
+            if all(free.get(kind, 0) >= amount for kind, amount in lease.demand if amount):
+                for kind, amount in lease.demand:
+                    free[kind] = free.get(kind, 0) - amount
+                count += 1
+        return min(wanted, max(count, self.prestart))
+
+    # ---------------------------------------------------------------- time
+
+    def woken(self, now: int) -> None:
+        """Let owners with few workers have a turn; end workers that nobody needed for long."""
+        self.dirty = True
+        self._revoke(now)
+        spare = len(self.pool.plain()) - max(self.cpus, self.prestart)
+        for worker in self.pool.plain():
+            if spare <= 0:
+                break
+            if worker.state == IDLE and now - worker.idle_at >= self._config.worker_idle_ns:
+                self.retire(worker)
+                self._out.send(worker.uid, m.Exit("idle"))
+                spare -= 1
+
+    def _revoke(self, now: int) -> None:
+        for lease in self.leases.in_order():
+            if now - lease.since < REVOKE_AFTER_NS or not self.resources.feasible(lease.demand):
+                continue
+            mine = self.leases.held_by(lease.owner)
+            for victim in self.leases.granted.values():
+                rich = self.leases.held_by(victim.owner) > mine
+                if victim.owner != lease.owner and rich and not victim.actor_id:
+                    if not victim.revoked:
+                        victim.revoked = True
+                        self._out.send(victim.owner, m.LeaseRevoked(victim.lease_id))
+                    return
+            return
+
+    def wake_at(self) -> int | None:
+        """When a request has waited for long, or a worker has idled for long."""
+        wakes = [
+            lease.since + REVOKE_AFTER_NS
+            for lease in self.leases.queued.values()
+            if not lease.told and self._others_hold(lease)
+        ]
+        if len(self.pool.plain()) > max(self.cpus, self.prestart):
+            wakes += [
+                worker.idle_at + self._config.worker_idle_ns
+                for worker in self.pool.plain()
+                if worker.state == IDLE
+            ]
+        return min(wakes, default=None)
+
+    def _others_hold(self, lease: NodeLease) -> bool:
+        mine = self.leases.held_by(lease.owner)
+        return any(
+            victim.owner != lease.owner
+            and not victim.actor_id
+            and not victim.revoked
+            and self.leases.held_by(victim.owner) > mine
+            for victim in self.leases.granted.values()
+        )
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.resources.check()
+        self.leases.check()
+        self.pool.check()
+        for name, lease in self.leases.granted.items():
+            worker = self.pool.workers[lease.worker]
+            assert worker.state == LENT, worker
+            assert worker.lease == name, worker
+
+

@@ -1,0 +1,202 @@
+"""The node's arena: which process may write where, and who waits for room.
+
+Processes borrow extents in advance and hand values out of them without asking.  When an extent
+cannot be lent, the request waits in order while everybody is asked to return what is unused.
+When a process dies, what it wrote may still be needed: those who knew it say what, and the rest
+is free again.
+
+Invariants, checked by ``Lending.check``: free, lent and claimed pieces are disjoint and together
+are the arena, but for what waits for claims.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from zfut.core.extents import Extents
+
+Piece = tuple[int, int]
+"""Offset and size in bytes."""
+
+
+class Waiting(Struct, gc=False):
+    """A request for memory that could not be met at once."""
+
+    uid: bytes
+    request: int
+    size_bytes: int
+    wish_bytes: int
+    since: int
+
+
+class Estate(Struct, gc=False):
+    """What a dead process had borrowed, until everybody has said what they need of it."""
+
+    pieces: list[Piece]
+    unanswered: dict[bytes, None]
+    claims: dict[int, tuple[int, dict[bytes, None]]] = field(default_factory=dict)
+
+
+class Lending:
+    """Facts only: the machine beside it sends what the methods return."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.free = Extents()
+        self.free.add(0, capacity_bytes)
+        self.lent: dict[bytes, list[Piece]] = {}
+        self.waiting: dict[tuple[bytes, int], Waiting] = {}
+        self.estates: dict[bytes, Estate] = {}
+        self.claimed: dict[int, tuple[int, dict[bytes, None]]] = {}
+
+    def borrow(self, uid: bytes, size_bytes: int, wish_bytes: int) -> Piece | None:
+        """Lend ``wish_bytes`` if they are there, at least ``size_bytes``; None: nothing fits."""
+        for wanted in (wish_bytes, size_bytes):
+            offset = self.free.allocate(wanted)
+            if offset is not None:
+                _insert(self.lent.setdefault(uid, []), (offset, wanted))
+                return offset, wanted
+        return None
+
+    def wait(self, waiting: Waiting) -> None:
+        """Queue a request; asked again it keeps its place."""
+        self.waiting.setdefault((waiting.uid, waiting.request), waiting)
+
+    def give_back(self, uid: bytes, pieces: tuple[Piece, ...]) -> None:
+        """A process returned parts of what it had borrowed."""
+        mine = self.lent.get(uid)
+        if mine is None:
+            return
+        for piece in pieces:
+            if _cut(mine, piece):
+                self.free.free_part(*piece)
+
+    def serve(self) -> list[tuple[Waiting, Piece]]:
+        """Lend to those who wait, in order, as far as memory goes."""
+        served: list[tuple[Waiting, Piece]] = []
+        for name, waiting in list(self.waiting.items()):
+            piece = self.borrow(waiting.uid, waiting.size_bytes, waiting.size_bytes)
+            if piece is None:
+                break
+            del self.waiting[name]
+            served.append((waiting, piece))
+        return served
+
+    def expired(self, now: int, timeout_ns: int) -> list[Waiting]:
+        """Take out the requests that have waited for too long."""
+        late = [w for w in self.waiting.values() if now - w.since >= timeout_ns]
+        for waiting in late:
+            del self.waiting[waiting.uid, waiting.request]
+        return late
+
+    # ---------------------------------------------------------------- the dead
+
+    def died(self, uid: bytes, witnesses: dict[bytes, None]) -> None:
+        """A process is gone; its ``witnesses`` will say what they need of what it wrote."""
+        for name in [name for name in self.waiting if name[0] == uid]:
+            del self.waiting[name]
+        pieces = self.lent.pop(uid, [])
+        if pieces:
+            self.estates[uid] = Estate(pieces, dict(witnesses))
+        for dead, estate in list(self.estates.items()):
+            estate.unanswered.pop(uid, None)
+            for offset, (_, claimers) in list(estate.claims.items()):
+                claimers.pop(uid, None)
+                if not claimers:
+                    del estate.claims[offset]
+            self._settle(dead)
+        for offset, (_, claimers) in list(self.claimed.items()):
+            if uid in claimers:
+                self._unclaim(offset, uid)
+
+    def claim(self, dead: bytes, claimer: bytes, pieces: tuple[Piece, ...]) -> None:
+        """A witness says what it needs."""
+        estate = self.estates.get(dead)
+        if estate is None or claimer not in estate.unanswered:
+            return
+        del estate.unanswered[claimer]
+        for offset, size in pieces:
+            held = estate.claims.setdefault(offset, (_rounded(size), {}))
+            held[1][claimer] = None
+        self._settle(dead)
+
+    def _settle(self, dead: bytes) -> None:
+        estate = self.estates[dead]
+        if estate.unanswered:
+            return
+        del self.estates[dead]
+        rest = estate.pieces
+        for offset, held in estate.claims.items():
+            if _cut(rest, (offset, held[0])):
+                self.claimed[offset] = held
+        for piece in rest:
+            self.free.free_part(*piece)
+
+    def free_claimed(self, claimer: bytes, offsets: tuple[int, ...]) -> None:
+        """A claimer needs these no more."""
+        for offset in offsets:
+            self._unclaim(offset, claimer)
+            for estate in self.estates.values():
+                if offset in estate.claims:
+                    estate.claims[offset][1].pop(claimer, None)
+                    if not estate.claims[offset][1]:
+                        del estate.claims[offset]
+
+    def _unclaim(self, offset: int, claimer: bytes) -> None:
+        held = self.claimed.get(offset)
+        if held is None:
+            return
+        held[1].pop(claimer, None)
+        if not held[1]:
+            del self.claimed[offset]
+            self.free.free_part(offset, held[0])
+
+    def figures(self) -> dict[str, int]:
+        """Return bytes: capacity, lent, claimed, free, and the largest piece that is free."""
+        return {
+            "capacity": self.capacity_bytes,
+            "lent": sum(size for pieces in self.lent.values() for _, size in pieces),
+            "claimed": sum(size for size, _ in self.claimed.values()),
+            "free": self.free.free_bytes,
+            "largest": self.free.largest_bytes,
+            "waiting": len(self.waiting),
+            "waiting_bytes": sum(w.size_bytes for w in self.waiting.values()),
+        }
+
+    def check(self) -> None:
+        """Assert the invariants above."""
+        self.free.check()
+        figures = self.figures()
+        estates = sum(size for estate in self.estates.values() for _, size in estate.pieces)
+        parts = figures["free"] + figures["lent"] + figures["claimed"] + estates
+        assert parts == self.capacity_bytes, (figures, estates)
+
+
+def _rounded(size_bytes: int) -> int:
+    return -(-size_bytes // 64) * 64
+
+
+def _insert(pieces: list[Piece], piece: Piece) -> None:
+    """Add a piece; neighbours become one, since a value may lie across both."""
+    offset, size = piece
+    merged: list[Piece] = []
+    for start, length in pieces:
+        if start + length == offset:
+            offset, size = start, length + size
+        elif offset + size == start:
+            size += length
+        else:
+            merged.append((start, length))
+    merged.append((offset, size))
+    pieces[:] = merged
+
+
+def _cut(pieces: list[Piece], piece: Piece) -> bool:
+    """Take ``piece`` out of the pieces that hold it. Returns whether one did."""
+    offset, size = piece
+    for index, (start, length) in enumerate(pieces):
+        if start <= offset and offset + size <= start + length:
+            rest = [(start, offset - start), (offset + size, start + length - offset - size)]
+            pieces[index : index + 1] = [part for part in rest if part[1]]
+            return True
+    return False

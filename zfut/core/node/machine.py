@@ -1,0 +1,246 @@
+"""The node manager: lends its node's workers and memory, notices deaths, tells who must know.
+
+It never sees a task: owners push work to the workers they were lent.  What it decides: who gets a
+worker, in which order; when to start one and when to end one; who may write in the arena; and
+what the end of a process means for all of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from zfut.config import Config
+from zfut.core import events as e
+from zfut.core.effects import Effect, EndProcess, Forget, KillProcess, Note, Outbox, WatchProcess
+from zfut.core.head.machine import HeadMachine
+from zfut.core.node.granting import Granting
+from zfut.core.node.lending import Lending, Waiting
+from zfut.core.node.report import report
+from zfut.core.node.resources import Resources
+from zfut.core.node.worker_pool import LENT
+from zfut.wire import messages as m
+
+
+class NodeMachine:
+    """Pure: events go in by ``handle``, effects come out of ``settle``."""
+
+    def __init__(
+        self,
+        uid: bytes,
+        config: Config,
+        total: dict[str, int],
+        capacity_bytes: int,
+        name_worker: Callable[[], bytes],
+    ) -> None:
+        self.uid = uid
+        self.config = config
+        self.out = Outbox()
+        self.granting = Granting(config, Resources(total), self.out, name_worker)
+        self.lending = Lending(capacity_bytes)
+        self.head = HeadMachine(self.out)
+        self.drivers: dict[bytes, int] = {}
+        self.watchers: dict[bytes, dict[bytes, None]] = {}
+        self.stopping = ""
+        self._scarce: dict[bytes, None] = {}
+        self._condemned: dict[bytes, str] = {}
+
+    # ---------------------------------------------------------------- the doors
+
+    def handle(self, event: e.Event, now: int) -> None:
+        """Take one event."""
+        match event:
+            case e.Received(sender, message):
+                if sender in self.drivers or sender in self.granting.pool.workers:
+                    self._on_message(sender, message, now)
+                elif isinstance(message, m.Hello):
+                    self._on_hello(sender, message, now)
+            case e.ProcessStarted(uid, pid):
+                worker = self.granting.pool.workers.get(uid)
+                if worker is not None:
+                    worker.pid = pid
+            case e.ProcessEnded(uid, why):
+                self._on_process_ended(uid, why, now)
+            case e.Woken():
+                self._on_woken(now)
+            case _:
+                raise AssertionError(event)
+
+    def settle(self, now: int) -> list[Effect]:
+        """Return everything that is to be done about the events so far."""
+        if not self.stopping:
+            self.granting.settle(now)
+        return self.out.take()
+
+    def step(self, event: e.Event, now: int) -> list[Effect]:
+        """Handle one event and settle."""
+        self.handle(event, now)
+        return self.settle(now)
+
+    def wake_at(self) -> int | None:
+        """When to hand in a Woken event."""
+        wakes = [self.granting.wake_at()]
+        if self.lending.waiting:
+            oldest = min(waiting.since for waiting in self.lending.waiting.values())
+            wakes.append(oldest + self.config.store_full_timeout_ns)
+        return min((wake for wake in wakes if wake is not None), default=None)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.granting.check()
+        self.lending.check()
+
+    # ---------------------------------------------------------------- messages
+
+    def _on_hello(self, sender: bytes, message: m.Hello, now: int) -> None:
+        if message.kind == "worker":
+            self.granting.worker_ready(sender, now)
+        elif message.kind == "driver":
+            self.drivers[sender] = message.pid
+            self.out.add(WatchProcess(sender, message.pid))
+
+    def _on_message(self, sender: bytes, message: m.Message, now: int) -> None:
+        granting = self.granting
+        match message:
+            case m.RequestLease():
+                granting.request(sender, message, now)
+            case m.ReturnLease(lease_id) | m.CancelLease(lease_id):
+                granting.end(sender, lease_id, now)
+            case m.Blocked():
+                granting.block(sender)
+            case m.Unblocked():
+                granting.unblock(sender)
+            case m.Watch(uids):
+                self._on_watch(sender, uids)
+            case m.KillWorker(uid, why):
+                if uid in granting.pool.workers:
+                    self._condemned[uid] = why
+                    self.out.add(KillProcess(uid))
+            case m.BorrowMemory():
+                self._on_borrow(sender, message, now)
+            case m.ReturnMemory(pieces):
+                self.lending.give_back(sender, pieces)
+                self._serve_memory()
+            case m.ClaimMemory(uid, pieces):
+                self.lending.claim(uid, sender, pieces)
+                self._serve_memory()
+            case m.FreeClaimed(offsets):
+                self.lending.free_claimed(sender, offsets)
+                self._serve_memory()
+            case m.RegisterName() | m.FindName() | m.ReleaseName():
+                self.head.handle(sender, message)
+            case m.AskNode(request, topic):
+                answer = msgspec.json.encode(report(self, topic))
+                self.out.send(sender, m.NodeSays(request, answer))
+            case m.Stop(why):
+                self.stop(why)
+            case m.Farewell():
+                self._on_process_ended(sender, "left", now)
+            case m.Hello():
+                self._on_hello(sender, message, now)
+            case _:
+                raise AssertionError(message)
+
+    def _on_watch(self, watcher: bytes, uids: tuple[bytes, ...]) -> None:
+        for uid in uids:
+            if uid in self.drivers or uid in self.granting.pool.workers:
+                self.watchers.setdefault(uid, {})[watcher] = None
+            elif uid != self.uid:
+                self.out.send(watcher, m.ProcessDied(uid, "it had ended before"))
+
+    # ---------------------------------------------------------------- memory
+
+    def _on_borrow(self, sender: bytes, message: m.BorrowMemory, now: int) -> None:
+        size = message.size_bytes
+        if size > self.lending.capacity_bytes:
+            self.out.send(sender, m.MemoryRefused(message.request, self._full_text(size)))
+            return
+        piece = None
+        if not self.lending.waiting:
+            piece = self.lending.borrow(sender, size, message.wish_bytes)
+        if piece is not None:
+            self.out.send(sender, m.MemoryLent(message.request, *piece))
+            return
+        waiting = Waiting(sender, message.request, size, message.wish_bytes, now)
+        self.lending.wait(waiting)
+        self._ask_for_memory()
+
+    def _ask_for_memory(self) -> None:
+        """Everybody gives back what is unused, until nobody waits."""
+        needed = sum(waiting.size_bytes for waiting in self.lending.waiting.values())
+        for uid in self.lending.lent:
+            if uid not in self._scarce:
+                self._scarce[uid] = None
+                self.out.send(uid, m.ReclaimMemory(needed))
+
+    def _serve_memory(self) -> None:
+        for waiting, piece in self.lending.serve():
+            self.out.send(waiting.uid, m.MemoryLent(waiting.request, *piece))
+        if self.lending.waiting:
+            self._ask_for_memory()
+        elif self._scarce:
+            for uid in self._scarce:
+                self.out.send(uid, m.ReclaimMemory(0))
+            self._scarce.clear()
+
+    def _full_text(self, size_bytes: int) -> str:
+        figures = self.lending.figures()
+        return (
+            f"{size_bytes} bytes wanted, {figures['free']} of {figures['capacity']} bytes free "
+            f"(largest piece {figures['largest']}), {figures['lent']} lent to "
+            f"{len(self.lending.lent)} processes"
+        )
+
+    # ---------------------------------------------------------------- life and death
+
+    def _on_process_ended(self, uid: bytes, why: str, now: int) -> None:
+        """One step: everything that the end of ``uid`` means."""
+        worker = self.granting.pool.workers.get(uid)
+        if worker is None and self.drivers.pop(uid, None) is None:
+            return
+        why = self._condemned.pop(uid, "") or why
+        if worker is not None:
+            self.granting.worker_died(uid, now)
+        self._end_what_it_owned(uid, now)
+        self.head.on_process_died(uid)
+        self._scarce.pop(uid, None)
+        witnesses = self.watchers.pop(uid, {})
+        for others in self.watchers.values():
+            others.pop(uid, None)
+        self.lending.died(uid, witnesses)
+        self.out.add(Forget(uid))
+        for witness in witnesses:
+            self.out.send(witness, m.ProcessDied(uid, why))
+        self._serve_memory()
+
+    def _end_what_it_owned(self, uid: bytes, now: int) -> None:
+        """Leases end with their owner; a worker that ran for it has nobody to answer to."""
+        for lease in self.granting.leases.of_owner(uid):
+            worker = self.granting.pool.workers.get(lease.worker)
+            self.granting.end(lease.owner, lease.lease_id, now, to_pool=False)
+            if worker is not None and worker.state == LENT:
+                self._condemned[worker.uid] = "owner died"
+                self.granting.retire(worker)
+                self.out.add(KillProcess(worker.uid))
+
+    def _on_woken(self, now: int) -> None:
+        for waiting in self.lending.expired(now, self.config.store_full_timeout_ns):
+            text = self._full_text(waiting.size_bytes)
+            self.out.send(waiting.uid, m.MemoryRefused(waiting.request, text))
+        self._serve_memory()
+        self.granting.woken(now)
+
+    def stop(self, why: str) -> None:
+        """The session ends: everybody is told, workers are killed."""
+        if self.stopping:
+            return
+        self.stopping = why or "stopped"
+        for uid in self.drivers:
+            self.out.send(uid, m.NodeStops(self.stopping))
+        for uid in self.granting.pool.workers:
+            self.out.add(KillProcess(uid))
+        self.out.add(Note("info", f"the node stops: {self.stopping}"))
+        self.out.add(EndProcess(0, self.stopping))
+
+

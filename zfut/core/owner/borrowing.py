@@ -1,0 +1,175 @@
+"""Custody: how a reference that outlives the call that delivered it stays protected.
+
+A process that is not the owner may use an object while something *covers* it: the call that
+delivered it, whose caller holds it until the answer; or the value it was found in, which somebody
+holds.  Rule: before a cover ends while a use is left, this process must hold a *token*, a
+registration at the owner.  Where the owner is the caller itself the token travels in the answer;
+otherwise the answer waits for the owner's acknowledgement.  Nothing is sent for a reference that
+stays inside its call.
+
+The published scheme passes lists of borrowers up the tree of calls; while a list is in a process
+that dies, its holder is unknown, and the object is freed under it.  Registration before the
+answer has no such moment.
+"""
+
+from __future__ import annotations
+
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.records import ObjectRow
+from zfut.wire import messages as m
+from zfut.wire.specs import Address, RefInfo
+
+
+class Borrowing:
+    """Covers, tokens, and what waits for a registration to be acknowledged."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.waiting: dict[bytes, bytes] = {}
+        self.missing: dict[bytes, int] = {}
+        self.settled: list[bytes] = []
+        self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
+
+    # ---------------------------------------------------------------- borrower side
+
+    def arrive(self, object_id: bytes, owner: Address, cover: bytes) -> None:
+        """A reference was unpickled here, protected by ``cover`` for now."""
+        row = self._ledger.row_of(object_id, owner)
+        row.local += 1
+        if row.owner is None or row.tokens:
+            return
+        if cover:
+            self._ledger.covered.setdefault(cover, {})[object_id] = None
+        else:
+            self._register(object_id, row, b"")
+
+    def end_call(self, task_id: bytes, caller: bytes) -> list[tuple[bytes, bytes]]:
+        """A call ended here. Returns (object, token) of the caller's objects we still use.
+
+        Other owners are asked to register us; ``waits_for(task_id)`` tells how many answers the
+        call's own answer has to wait for.
+        """
+        retained: list[tuple[bytes, bytes]] = []
+        for object_id in self._ledger.covered.pop(task_id, ()):
+            row = self._ledger.objects.rows.get(object_id)
+            if row is None or row.owner is None or row.tokens or not row.in_use():
+                continue
+            if row.owner.uid == caller:
+                token = self._ledger.mint_token()
+                row.tokens = [token]
+                retained.append((object_id, token))
+            else:
+                self._register(object_id, row, task_id)
+        return retained
+
+    def hand_over(self, object_id: bytes, owner: Address, to: bytes, task_id: bytes) -> RefInfo:
+        """A result for ``to`` holds this reference: protect it for its new holder."""
+        if owner.uid == to:
+            return RefInfo(object_id, owner)
+        token = self._ledger.mint_token()
+        row = self._ledger.row_of(object_id, owner)
+        if row.owner is None:
+            self._add_borrower(object_id, row, token, to)
+        else:
+            self._await(token, task_id)
+            key = (row.owner.uid, to)
+            self._to_register.setdefault(key, []).append((object_id, token))
+        return RefInfo(object_id, owner, token)
+
+    def waits_for(self, task_id: bytes) -> int:
+        """How many registrations the answer of this call waits for."""
+        return self.missing.get(task_id, 0)
+
+    def _register(self, object_id: bytes, row: ObjectRow, waits: bytes) -> None:
+        assert row.owner is not None
+        token = self._ledger.mint_token()
+        row.tokens = [token]
+        self._await(token, waits)
+        key = (row.owner.uid, self._ledger.uid)
+        self._to_register.setdefault(key, []).append((object_id, token))
+
+    def _await(self, token: bytes, waits: bytes) -> None:
+        if waits:
+            self.waiting[token] = waits
+            self.missing[waits] = self.missing.get(waits, 0) + 1
+
+    def on_registered(self, message: m.BorrowsRegistered) -> None:
+        """The owner answered: calls that waited for it can answer too."""
+        for token in message.tokens + message.gone:
+            self._acknowledged(token)
+
+    def _acknowledged(self, token: bytes) -> None:
+        waits = self.waiting.pop(token, None)
+        if waits is None:
+            return
+        self.missing[waits] -= 1
+        if not self.missing[waits]:
+            del self.missing[waits]
+            self.settled.append(waits)
+
+    def owner_died(self, owner: bytes) -> None:
+        """Registrations that ``owner`` will never acknowledge hold nothing up."""
+        for (uid, _), items in list(self._to_register.items()):
+            if uid == owner:
+                for _, token in items:
+                    self._acknowledged(token)
+        for row in self._ledger.objects.rows.values():
+            if row.owner is not None and row.owner.uid == owner:
+                for token in row.tokens or ():
+                    self._acknowledged(token)
+
+    # ---------------------------------------------------------------- owner side
+
+    def _add_borrower(self, object_id: bytes, row: ObjectRow, token: bytes, uid: bytes) -> None:
+        if row.borrowers is None:
+            row.borrowers = {}
+        row.borrowers[token] = uid
+        self._ledger.watch(uid)
+
+    def retain(self, borrower: bytes, items: tuple[tuple[bytes, bytes], ...]) -> None:
+        """An answered call says what its executor still uses of ours."""
+        for object_id, token in items:
+            row = self._ledger.objects.rows.get(object_id)
+            if row is not None and borrower not in self._ledger.dead:
+                self._add_borrower(object_id, row, token, borrower)
+
+    def on_register(self, sender: bytes, message: m.RegisterBorrows) -> None:
+        """A process uses objects of ours beyond a call."""
+        held: list[bytes] = []
+        gone: list[bytes] = []
+        for object_id, token in message.items:
+            row = self._ledger.objects.rows.get(object_id)
+            if row is None or row.owner is not None or message.borrower in self._ledger.dead:
+                gone.append(token)
+                continue
+            self._add_borrower(object_id, row, token, message.borrower)
+            held.append(token)
+        self._ledger.out.send(sender, m.BorrowsRegistered(tuple(held), tuple(gone)))
+
+    def on_release(self, message: m.ReleaseBorrows) -> None:
+        """A borrower uses objects of ours no more."""
+        for object_id, token in message.items:
+            row = self._ledger.objects.rows.get(object_id)
+            if row is None or not row.borrowers:
+                continue
+            row.borrowers.pop(token, None)
+            if not row.borrowers:
+                row.borrowers = None
+                if not row.in_use():
+                    self._ledger.release(object_id, row)
+
+    # ---------------------------------------------------------------- settling
+
+    def cover_ended(self, object_id: bytes) -> None:
+        """A value is gone here: what was found in it and is still used needs a token."""
+        for inner_id in self._ledger.covered.pop(object_id, ()):
+            row = self._ledger.objects.rows.get(inner_id)
+            if row is not None and row.owner is not None and not row.tokens and row.in_use():
+                self._register(inner_id, row, b"")
+
+    def flush(self) -> None:
+        """Send the registrations that were gathered."""
+        for (owner, borrower), items in self._to_register.items():
+            if owner not in self._ledger.dead:
+                self._ledger.out.send(owner, m.RegisterBorrows(borrower, tuple(items)))
+        self._to_register.clear()

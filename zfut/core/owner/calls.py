@@ -1,0 +1,347 @@
+"""Actors: created, called in order, moved, killed, and ended with their last handle."""
+
+from __future__ import annotations
+
+from zfut.core.owner.actors import Actors, handle_id
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.records import Actor, Task
+from zfut.core.owner.tasks import Tasks
+from zfut.wire import messages as m
+from zfut.wire.specs import OK, Address, TaskResult
+
+
+class Calls:
+    """Decides when an actor call may go, and what becomes of it."""
+
+    def __init__(self, ledger: Ledger, tasks: Tasks) -> None:
+        self._ledger = ledger
+        self._tasks = tasks
+        self.actors = Actors()
+
+    # ---------------------------------------------------------------- creation
+
+    def create(self, task: Task) -> None:
+        """User code made an actor: this process owns it from now on."""
+        actor = self.actors.get(task.task_id, self._ledger.address)
+        actor.creation = task
+        row = self._ledger.objects.own(handle_id(task.task_id), None)
+        row.state = 4  # ACTOR
+
+    def request(self, task: Task) -> None:
+        """The constructor's arguments are ready: ask for a worker, for life."""
+        actor = self.actors.actors.get(task.task_id)
+        if actor is None or actor.state == "dead":
+            return
+        lease = self._tasks.submission.new_lease(None, actor.actor_id)
+        actor.lease = lease
+        template = task.template
+        message = m.RequestLease(
+            lease.lease_id, template.demand, task.depth, 1, template.name, actor.actor_id
+        )
+        self._ledger.out.send(self._ledger.node, message)
+
+    def granted(self, actor_id: bytes) -> None:
+        """The node lent a worker: construct there, and let the queued calls follow at once."""
+        actor = self.actors.actors.get(actor_id)
+        if actor is None or actor.creation is None or actor.lease is None:
+            return
+        task, lease = actor.creation, actor.lease
+        assert task.creation is not None
+        payload: list[bytes] = []
+        functions = (self._tasks.define(task, payload),)
+        spec = self._tasks.spec(task, task.template.function_id, payload)
+        creation = task.creation
+        message = m.CreateActor(
+            self._ledger.address,
+            lease.lease_id,
+            lease.bind,
+            actor_id,
+            actor.incarnation,
+            creation.max_concurrency,
+            creation.class_name,
+            functions,
+            spec,
+        )
+        self._ledger.out.send(lease.worker, message, payload)
+        self.actors.move(actor, lease.worker, actor.incarnation)
+
+    def lease_failed(self, actor_id: bytes, why: str) -> None:
+        """No worker can be had for the actor."""
+        actor = self.actors.actors.get(actor_id)
+        if actor is not None:
+            self.die(actor, "node refused", why)
+
+    def _created(self, actor: Actor, result: TaskResult, payload: bytes) -> None:
+        assert actor.creation is not None
+        self._ledger.release_arguments(actor.creation)
+        if result.status == OK:
+            actor.created = True
+            self._tell_followers(actor)
+            return
+        actor.failure = payload
+        self.die(actor, "constructor failed", "")
+        self._end_worker(actor, "constructor failed")
+
+    # ---------------------------------------------------------------- calls
+
+    def submit(self, task: Task) -> None:
+        """User code called a method; its returns are owned here, its order is fixed now."""
+        assert task.actor_owner is not None
+        known = task.actor_id in self.actors.actors
+        actor = self.actors.get(task.actor_id, task.actor_owner)
+        if not known:
+            self._follow(actor)
+        if not task.weak:
+            self._ledger.hold_argument(handle_id(task.actor_id), task.actor_owner)
+        if actor.state == "dead":
+            self._fail_call(actor, task)
+            return
+        actor.queue.append(task)
+        self.actors.touch(actor)
+
+    def _follow(self, actor: Actor) -> None:
+        owner = actor.owner.uid
+        if owner == self._ledger.uid:
+            actor.state = "dead"
+            actor.reason = "out of scope"
+        elif owner in self._ledger.dead:
+            actor.state = "dead"
+            actor.reason = "owner died"
+            actor.detail = self._ledger.dead[owner]
+        else:
+            self._ledger.watch(owner)
+            self._ledger.out.send(owner, m.LocateActor(actor.actor_id))
+
+    def on_result(self, sender: bytes, result: TaskResult, payload: bytes) -> bool:
+        """A call ended. Returns False if it is not one of ours now."""
+        actor = self.actors.by_worker.get(sender)
+        if actor is None:
+            return False
+        if result.task_id == actor.actor_id:
+            self._created(actor, result, payload)
+            return True
+        task = actor.sent.pop(result.task_id, None)
+        if task is None:
+            return False
+        self._tasks.settle_returns(task, result, payload)
+        self._let_handle_go(task)
+        return True
+
+    def _let_handle_go(self, task: Task) -> None:
+        if task.weak:
+            return
+        object_id = handle_id(task.actor_id)
+        row = self._ledger.objects.rows.get(object_id)
+        if row is not None:
+            row.submitted -= 1
+            if not row.in_use():
+                self._ledger.release(object_id, row)
+
+    def unblocked(self, task: Task) -> None:
+        """A call has its arguments."""
+        actor = self.actors.actors.get(task.actor_id)
+        if actor is not None:
+            self.actors.touch(actor)
+
+    def dependency_failed(self, task: Task, failure: bytes) -> None:
+        """A call's argument failed: the call fails, the ones behind it go on."""
+        actor = self.actors.actors.get(task.actor_id)
+        if actor is not None and task in actor.queue:
+            actor.queue.remove(task)
+            self.actors.touch(actor)
+        self._tasks.fail(task, failure)
+        self._let_handle_go(task)
+
+    def cancel(self, task: Task) -> None:
+        """Drop a call that has not been sent."""
+        actor = self.actors.actors.get(task.actor_id)
+        if actor is None or task.cancelled:
+            return
+        task.cancelled = True
+        if task in actor.queue:
+            failure = self._ledger.failures.system("TaskCancelledError", task.template.name)
+            self.dependency_failed(task, failure)
+        elif task.task_id in actor.sent:
+            self._ledger.out.send(actor.worker, m.RecallTasks((task.task_id,), cancel=True))
+
+    def on_pushed_back(self, sender: bytes, message: m.TasksPushedBack) -> None:
+        """The actor dropped calls that were cancelled before they began."""
+        actor = self.actors.by_worker.get(sender)
+        if actor is None:
+            return
+        for task_id, _ in message.tasks:
+            task = actor.sent.pop(task_id, None)
+            if task is not None:
+                name = task.template.name
+                self._tasks.fail(task, self._ledger.failures.system("TaskCancelledError", name))
+                self._let_handle_go(task)
+
+    def settle(self) -> None:
+        """Send every call that may go."""
+        while self.actors.dirty:
+            dirty, self.actors.dirty = self.actors.dirty, []
+            for actor in dirty:
+                actor.dirty = False
+                if actor.state == "alive":
+                    self._send(actor)
+
+    def _send(self, actor: Actor) -> None:
+        limit = self._ledger.config.batch_max
+        while tasks := self.actors.sendable(actor, limit):
+            payload: list[bytes] = []
+            specs = []
+            for task in tasks:
+                spec = self._tasks.spec(task, task.method, payload)
+                specs.append(spec)
+            message = m.PushCalls(
+                self._ledger.address, actor.actor_id, actor.incarnation, tuple(specs)
+            )
+            self._ledger.out.send(actor.worker, message, payload)
+
+    # ---------------------------------------------------------------- where it lives
+
+    def on_locate(self, sender: bytes, message: m.LocateActor) -> None:
+        """A caller asks where an actor of ours lives."""
+        actor = self.actors.actors.get(message.actor_id)
+        if actor is None:
+            self._ledger.out.send(
+                sender, m.ActorMoved(message.actor_id, 1 << 30, "dead", b"", "out of scope")
+            )
+            return
+        self._ledger.watch(sender)
+        actor.followers[sender] = None
+        if actor.created or actor.state == "dead":
+            self._tell(sender, actor)
+
+    def _tell(self, to: bytes, actor: Actor) -> None:
+        message = m.ActorMoved(
+            actor.actor_id,
+            actor.incarnation,
+            actor.state,
+            actor.worker,
+            actor.reason,
+            actor.detail,
+            actor.failure,
+        )
+        self._ledger.out.send(to, message)
+
+    def _tell_followers(self, actor: Actor) -> None:
+        for follower in actor.followers:
+            if follower not in self._ledger.dead:
+                self._tell(follower, actor)
+
+    def on_moved(self, message: m.ActorMoved) -> None:
+        """The owner of an actor says where it lives, or why it does not."""
+        actor = self.actors.actors.get(message.actor_id)
+        if actor is None or actor.state == "dead" or actor.owner.uid == self._ledger.uid:
+            return
+        if message.state == "alive":
+            self._ledger.watch(message.worker)
+            if message.worker in self._ledger.dead:
+                self._end_calls(actor, "worker died", self._ledger.dead[message.worker])
+            elif not actor.worker:
+                self.actors.move(actor, message.worker, message.incarnation)
+        elif message.state == "dead":
+            actor.failure = message.failure
+            self._end_calls(actor, message.reason, message.detail)
+
+    # ---------------------------------------------------------------- the end
+
+    def kill(self, actor_id: bytes, owner: Address) -> None:
+        """User code asked for the actor's end, at once."""
+        if owner.uid != self._ledger.uid:
+            self._ledger.out.send(owner.uid, m.KillActor(actor_id))
+            return
+        actor = self.actors.actors.get(actor_id)
+        if actor is None or actor.state == "dead":
+            return
+        self.die(actor, "killed", "zfut.kill() was called on it")
+        self._end_worker(actor, "killed")
+
+    def _end_worker(self, actor: Actor, why: str) -> None:
+        lease = actor.lease
+        if lease is None:
+            return
+        if lease.worker:
+            self._ledger.out.send(self._ledger.node, m.KillWorker(lease.worker, why))
+        else:
+            self._ledger.out.send(self._ledger.node, m.CancelLease(lease.lease_id))
+        self._tasks.submission.end(lease)
+        actor.lease = None
+
+    def die(self, actor: Actor, reason: str, detail: str) -> None:
+        """An actor of ours is dead: so are its calls, and its callers are told."""
+        if actor.state == "dead":
+            return
+        creation = actor.creation
+        if creation is not None and not actor.created:
+            self._ledger.release_arguments(creation)
+            creation.deps = creation.nested = ()
+        self._end_calls(actor, reason, detail)
+        self._tell_followers(actor)
+        self._ledger.out.send(self._ledger.node, m.ReleaseName(actor.actor_id))
+
+    def _end_calls(self, actor: Actor, reason: str, detail: str) -> None:
+        for task in self.actors.die(actor, reason, detail):
+            self._fail_call(actor, task)
+
+    def _fail_call(self, actor: Actor, task: Task) -> None:
+        failure = self._ledger.failures.system(
+            "ActorDiedError",
+            actor.actor_id,
+            task.template.name.partition(".")[0],
+            actor.reason,
+            actor.detail,
+            actor.failure,
+        )
+        self._tasks.fail(task, failure)
+        self._let_handle_go(task)
+
+    def on_process_died(self, uid: bytes, why: str) -> None:
+        """A process is gone: the actor in it, and the actors it owned."""
+        actor = self.actors.by_worker.get(uid)
+        if actor is not None and actor.state != "dead":
+            self._worker_died(actor, why)
+        for other in list(self.actors.actors.values()):
+            if other.owner.uid == uid and other.state != "dead":
+                self._end_calls(other, "owner died", why)
+            other.followers.pop(uid, None)
+
+    def _worker_died(self, actor: Actor, why: str) -> None:
+        reason = "worker died"
+        if why in ("exit_actor", "killed", "out of scope", "owner died"):
+            reason = why
+        if actor.owner.uid != self._ledger.uid:
+            self._end_calls(actor, reason, why)
+            return
+        if actor.lease is not None:
+            self._tasks.submission.end(actor.lease)
+            actor.lease = None
+        self.die(actor, reason, why)
+
+    def handles_gone(self) -> None:
+        """Last handles were dropped here: actors of ours end, others' are forgotten."""
+        gone, self._ledger.handles_gone = self._ledger.handles_gone, []
+        for object_id in gone:
+            actor = self.actors.actors.get(object_id[:-4])
+            if actor is None:
+                continue
+            if actor.owner.uid != self._ledger.uid:
+                if not actor.queue and not actor.sent:
+                    self.actors.forget(actor)
+                continue
+            self._out_of_scope(actor)
+            self.actors.forget(actor)
+
+    def _out_of_scope(self, actor: Actor) -> None:
+        if actor.state == "dead":
+            return
+        if actor.lease is not None and actor.lease.worker:
+            self._ledger.out.send(
+                actor.lease.worker, m.ExitActor(actor.actor_id, "out of scope")
+            )
+            self._tasks.submission.end(actor.lease)
+            actor.lease = None
+        else:
+            self._end_worker(actor, "out of scope")
+        self.die(actor, "out of scope", "")

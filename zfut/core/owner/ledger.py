@@ -1,0 +1,385 @@
+"""The ledger of one process: the life of the objects it owns or borrows, and who must be told.
+
+Every other part of the owner works through it.  Holds go up when a use begins and down when it
+ends; a row without holds is released in the same step: memory freed, tokens given back, and the
+objects it contained looked at in turn.  All cascades are loops: chains may be thousands long.
+
+Messages that can travel together (frees, releases, watches) are gathered here and sent when the
+machine settles.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from zfut.config import Config
+from zfut.core.effects import Complete, Outbox
+from zfut.core.owner.memory import Memory
+from zfut.core.owner.objects import Objects
+from zfut.core.owner.records import (
+    ACTOR,
+    FAILED,
+    INLINE,
+    PENDING,
+    STORED,
+    ObjectRow,
+    Task,
+    Wait,
+)
+from zfut.wire import messages as m
+from zfut.wire.specs import Address, Failed, Inline, RefInfo, Stored, Value
+
+
+class Failures(Protocol):
+    """How the machine words what went wrong; the words are not its business."""
+
+    def dependency(self, failure: bytes, task_name: str) -> bytes:
+        """Return the failure of a task whose argument failed."""
+
+    def system(self, kind: str, *fields: object) -> bytes:
+        """Return the failure that raises the zfut error of class ``kind`` with these fields."""
+
+
+class Ledger:
+    """What this process holds, for whom, and what it owes to others."""
+
+    def __init__(self, uid: bytes, node: bytes, config: Config, failures: Failures) -> None:
+        self.uid = uid
+        self.address = Address(uid)
+        self.node = node
+        self.config = config
+        self.failures = failures
+        self.out = Outbox()
+        self.objects = Objects()
+        self.memory = Memory(config.extent_bytes)
+        self.dead: dict[bytes, str] = {}
+        self.unblocked: deque[tuple[Task, bytes | None]] = deque()
+        self.handles_gone: list[bytes] = []
+        self.covered: dict[bytes, dict[bytes, None]] = {}
+        self.uncovered: list[bytes] = []
+        self._watched: dict[bytes, None] = {uid: None, node: None}
+        self._to_watch: list[bytes] = []
+        self._to_locate: dict[bytes, list[bytes]] = {}
+        self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        self._to_free: dict[bytes, list[int]] = {}
+        self._tokens = 0
+
+    # ---------------------------------------------------------------- names
+
+    def watch(self, uid: bytes) -> None:
+        """We depend on this process: its death must reach us."""
+        if uid not in self._watched:
+            self._watched[uid] = None
+            self._to_watch.append(uid)
+
+    def mint_token(self) -> bytes:
+        """Name a registration; never used twice."""
+        self._tokens += 1
+        return self.uid + self._tokens.to_bytes(8, "big")
+
+    def row_of(self, object_id: bytes, owner: Address) -> ObjectRow:
+        """Return the row of an object that a reference names, made if we only borrow it."""
+        row = self.objects.rows.get(object_id)
+        if row is not None:
+            return row
+        if owner.uid == self.uid:
+            return self._void_row(object_id)
+        row = self.objects.borrow(object_id, owner)
+        self.watch(owner.uid)
+        if owner.uid in self.dead and row.state != ACTOR:
+            self.fail_row(row, self.owner_died(object_id, owner.uid))
+        return row
+
+    def _void_row(self, object_id: bytes) -> ObjectRow:
+        row = self.objects.own(object_id, None)
+        row.local = 0
+        self.fail_row(row, self.failures.system("ReferenceVoidError", object_id))
+        return row
+
+    def owner_died(self, object_id: bytes, owner: bytes) -> bytes:
+        """Word the end of an object with its owner."""
+        return self.failures.system(
+            "OwnerDiedError", object_id, owner, self.dead.get(owner, "unknown")
+        )
+
+    # ---------------------------------------------------------------- holds
+
+    def drop(self, object_id: bytes) -> None:
+        """One handle or view of the object in this process is gone."""
+        row = self.objects.rows.get(object_id)
+        if row is None:
+            return
+        row.local -= 1
+        if row.local <= 0 and not row.in_use():
+            self.release(object_id, row)
+
+    def hold_argument(self, object_id: bytes, owner: Address) -> ObjectRow:
+        """An unfinished call of ours carries this reference."""
+        row = self.row_of(object_id, owner)
+        row.submitted += 1
+        return row
+
+    def release_arguments(self, task: Task) -> None:
+        """The call ended: it carries its references no more."""
+        rows = self.objects.rows
+        for _, object_id, _ in task.deps:
+            self._unsubmit(object_id, rows.get(object_id))
+        for object_id, _ in task.nested:
+            self._unsubmit(object_id, rows.get(object_id))
+        if isinstance(task.args, Stored):
+            self.free_memory(task.args)
+            task.args = b""
+
+    def _unsubmit(self, object_id: bytes, row: ObjectRow | None) -> None:
+        if row is not None:
+            row.submitted -= 1
+            if not row.in_use():
+                self.release(object_id, row)
+
+    def contain(self, refs: Iterable[RefInfo]) -> tuple[tuple[bytes, bytes], ...]:
+        """A value of ours holds these references. Returns what the value's row keeps."""
+        kept: list[tuple[bytes, bytes]] = []
+        for ref in refs:
+            row = self.row_of(ref.object_id, ref.owner)
+            row.contained_in += 1
+            if ref.token and row.owner is not None:
+                row.tokens = [*(row.tokens or ()), ref.token]
+            kept.append((ref.object_id, ref.token))
+        return tuple(kept)
+
+    def release(self, object_id: bytes, row: ObjectRow) -> None:
+        """Nothing holds the object any more."""
+        stack = [(object_id, row)]
+        rows = self.objects.rows
+        while stack:
+            object_id, row = stack.pop()
+            if rows.pop(object_id, None) is None:
+                continue
+            if row.state == ACTOR:
+                self.handles_gone.append(object_id)
+            if object_id in self.covered:
+                self.uncovered.append(object_id)
+            if row.owner is not None:
+                self._release_borrowed(object_id, row)
+            elif row.state == STORED and isinstance(row.value, Stored):
+                self.free_memory(row.value)
+            for inner_id, _ in row.contains:
+                inner = rows.get(inner_id)
+                if inner is not None:
+                    inner.contained_in -= 1
+                    if not inner.in_use():
+                        stack.append((inner_id, inner))
+
+    def _release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
+        assert row.owner is not None
+        for token in row.tokens or ():
+            self.release_token(row.owner.uid, object_id, token)
+
+    def release_token(self, owner: bytes, object_id: bytes, token: bytes) -> None:
+        """Give a registration back to the owner of the object."""
+        if owner not in self.dead:
+            self._to_release.setdefault(owner, []).append((object_id, token))
+
+    def free_memory(self, stored: Stored) -> None:
+        """A value in the arena is not needed: its writer may use the memory again."""
+        if stored.creator == self.uid:
+            self.memory.free(stored.offset)
+        else:
+            self._to_free.setdefault(stored.creator, []).append(stored.offset)
+
+    # ---------------------------------------------------------------- values
+
+    def set_value(self, row: ObjectRow, encoding: int, value: bytes | Stored) -> None:
+        """The object's value is known; whoever waits for it goes on."""
+        for waiter in self.objects.set_value(row, encoding, value):
+            self._wake(waiter, row)
+
+    def fail_row(self, row: ObjectRow, failure: bytes) -> None:
+        """The object's value will never be known; whoever waits for it is told."""
+        for waiter in self.objects.fail(row, failure):
+            self._wake(waiter, row)
+
+    def _wake(self, waiter: Wait | Task, row: ObjectRow) -> None:
+        if isinstance(waiter, Wait):
+            if self.objects.satisfied(waiter, row):
+                self.objects.stop_waiting(waiter.call_id)
+                self.out.add(Complete(waiter.call_id))
+            return
+        waiter.waiting_on -= 1
+        if row.state == FAILED:
+            assert isinstance(row.value, bytes)
+            self.unblocked.append((waiter, row.value))
+        elif waiter.waiting_on == 0:
+            self.unblocked.append((waiter, None))
+
+    def finish_returns(self, task: Task, values: tuple[Value, ...], payload: bytes) -> None:
+        """Record what a call of ours returned; what nobody wants any more is cleaned up."""
+        rows = self.objects.rows
+        offset = 0
+        for index, value in enumerate(values):
+            object_id = task.task_id + (index + 1).to_bytes(4, "big")
+            row = rows.get(object_id)
+            if row is None or row.task is not task:
+                offset += 0 if isinstance(value, Stored) else value.size_bytes
+                self.discard(value)
+                continue
+            if value.refs:
+                row.contains = self.contain(value.refs)
+            if isinstance(value, Stored):
+                self.watch(value.creator)
+                self.set_value(row, value.encoding, value)
+                self.answer_askers(object_id, row)
+                continue
+            data = payload[offset : offset + value.size_bytes]
+            offset += value.size_bytes
+            if isinstance(value, Failed):
+                self.fail_row(row, data)
+            else:
+                self.set_value(row, value.encoding, data)
+            if row.askers:
+                self.answer_askers(object_id, row)
+
+    def discard(self, value: Value) -> None:
+        """A result that nobody wants still carries obligations."""
+        if isinstance(value, Stored):
+            self.free_memory(value)
+        for ref in value.refs:
+            if ref.token:
+                self.release_token(ref.owner.uid, ref.object_id, ref.token)
+
+    def fail_returns(self, task: Task, failure: bytes) -> None:
+        """The call failed: so do all its return values."""
+        for index in range(task.num_returns):
+            object_id = task.task_id + (index + 1).to_bytes(4, "big")
+            row = self.objects.rows.get(object_id)
+            if row is not None and row.task is task:
+                self.fail_row(row, failure)
+                self.answer_askers(object_id, row)
+
+    # ---------------------------------------------------------------- asking and answering
+
+    def locate(self, object_id: bytes, row: ObjectRow) -> None:
+        """Ask the owner of a borrowed object for its value, once."""
+        if row.owner is not None and row.state == PENDING and row.version == 0:
+            row.version = -1
+            self._to_locate.setdefault(row.owner.uid, []).append(object_id)
+
+    def on_locate(self, sender: bytes, message: m.LocateObjects) -> None:
+        """A borrower asks for values: answer what is known, remember the rest."""
+        for object_id in message.object_ids:
+            row = self.objects.rows.get(object_id)
+            if row is None:
+                self.out.send(sender, m.ObjectReady(object_id, 1, None))
+            elif row.state == PENDING:
+                self.watch(sender)
+                row.askers = [*(row.askers or ()), sender]
+            else:
+                self._answer(sender, object_id, row)
+
+    def answer_askers(self, object_id: bytes, row: ObjectRow) -> None:
+        """The value is known: tell the borrowers who asked."""
+        askers, row.askers = row.askers, None
+        for asker in askers or ():
+            if asker not in self.dead:
+                self._answer(asker, object_id, row)
+
+    def _answer(self, to: bytes, object_id: bytes, row: ObjectRow) -> None:
+        refs = tuple(
+            RefInfo(inner, self._owner_address(inner)) for inner, _ in row.contains
+        )
+        value: Value
+        if row.state == STORED:
+            assert isinstance(row.value, Stored)
+            self.out.send(to, m.ObjectReady(object_id, row.version, row.value))
+            return
+        data = row.value if isinstance(row.value, bytes) else b""
+        if row.state == INLINE:
+            value = Inline(len(data), row.encoding, refs)
+        else:
+            value = Failed(len(data), refs)
+        self.out.send(to, m.ObjectReady(object_id, row.version, value), (data,))
+
+    def _owner_address(self, object_id: bytes) -> Address:
+        row = self.objects.rows.get(object_id)
+        return self.address if row is None or row.owner is None else row.owner
+
+    def on_ready(self, message: m.ObjectReady, payload: bytes) -> None:
+        """The owner of a borrowed object answered."""
+        row = self.objects.rows.get(message.object_id)
+        if row is None or row.owner is None or row.state != PENDING:
+            return
+        value = message.value
+        if value is None:
+            self.fail_row(row, self.failures.system("ReferenceVoidError", message.object_id))
+        elif isinstance(value, Failed):
+            self.fail_row(row, payload)
+        elif isinstance(value, Stored):
+            self.watch(value.creator)
+            self.set_value(row, value.encoding, value)
+        else:
+            self.set_value(row, value.encoding, payload)
+
+    # ---------------------------------------------------------------- settling
+
+    def flush(self) -> None:
+        """Send what has been gathered for others."""
+        if self._to_watch:
+            self.out.send(self.node, m.Watch(tuple(self._to_watch)))
+            self._to_watch.clear()
+        if self._to_locate:
+            for uid, wanted in self._to_locate.items():
+                if uid not in self.dead:
+                    self.out.send(uid, m.LocateObjects(tuple(wanted)))
+            self._to_locate.clear()
+        if self._to_free:
+            for uid, offsets in self._to_free.items():
+                if uid in self.dead:
+                    self.out.send(self.node, m.FreeClaimed(tuple(offsets)))
+                else:
+                    self.out.send(uid, m.FreeMemory(tuple(offsets)))
+            self._to_free.clear()
+        if self._to_release:
+            for uid, items in self._to_release.items():
+                if uid not in self.dead:
+                    self.out.send(uid, m.ReleaseBorrows(tuple(items)))
+            self._to_release.clear()
+        if self.memory.scarce and self.memory.extents.free_bytes:
+            pieces = self.memory.give_back(self.memory.extents.free_bytes)
+            if pieces:
+                self.out.send(self.node, m.ReturnMemory(tuple(pieces)))
+
+    def fail_objects_of(self, owner: bytes) -> None:
+        """The owner died: its objects that we borrow cannot be asked for any more."""
+        for object_id, row in list(self.objects.rows.items()):
+            if row.owner is not None and row.owner.uid == owner and row.state == PENDING:
+                self.fail_row(row, self.owner_died(object_id, owner))
+
+    def claims_on(self, creator: bytes) -> m.ClaimMemory:
+        """List what a dead process wrote that we still need."""
+        pieces = [
+            (row.value.offset, row.value.size_bytes)
+            for row in self.objects.rows.values()
+            if isinstance(row.value, Stored) and row.value.creator == creator
+        ]
+        return m.ClaimMemory(creator, tuple(pieces))
+
+    def drop_borrower(self, borrower: bytes) -> None:
+        """A borrower died: its registrations end, and so does what it asked."""
+        for object_id, row in list(self.objects.rows.items()):
+            if row.askers and borrower in row.askers:
+                row.askers = [asker for asker in row.askers if asker != borrower]
+            if row.borrowers and borrower in row.borrowers.values():
+                kept = {t: uid for t, uid in row.borrowers.items() if uid != borrower}
+                row.borrowers = kept or None
+                if not row.in_use():
+                    self.release(object_id, row)
+
+    def check(self) -> None:
+        """Assert the tables' invariants."""
+        self.objects.check()
+        self.memory.check()
+        for row in self.objects.rows.values():
+            if row.owner is None and row.state != ACTOR and row.state != PENDING:
+                assert row.in_use() or row.value is None, row

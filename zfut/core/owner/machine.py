@@ -1,0 +1,343 @@
+"""The owner: submits tasks and calls, owns what they return, borrows from others.
+
+Every process that runs user code has one.  ``handle`` takes an event, ``settle`` says what is to be
+done about all that was handled; between the two nothing is sent, so that many events make few
+messages.  ``step`` is both.
+"""
+
+from __future__ import annotations
+
+from zfut.config import Config
+from zfut.core import events as e
+from zfut.core.effects import Complete, Effect, Forget, Interrupt
+from zfut.core.owner.borrowing import Borrowing
+from zfut.core.owner.calls import Calls
+from zfut.core.owner.ledger import Failures, Ledger
+from zfut.core.owner.records import FAILED, PENDING, ObjectRow, Task, Wait
+from zfut.core.owner.tasks import Tasks
+from zfut.ids import FIRST_RETURN, PUT_INDEX
+from zfut.wire import messages as m
+from zfut.wire.specs import Address, RefInfo, Stored, TaskResult
+
+
+class OwnerMachine:
+    """Pure: events go in by ``handle``, effects come out of ``settle``."""
+
+    def __init__(self, uid: bytes, node: bytes, config: Config, failures: Failures) -> None:
+        self.ledger = Ledger(uid, node, config, failures)
+        self.borrowing = Borrowing(self.ledger)
+        self.tasks = Tasks(self.ledger)
+        self.calls = Calls(self.ledger, self.tasks)
+        self.rows = self.ledger.objects.rows
+        self._asked: dict[int, None] = {}
+
+    # ---------------------------------------------------------------- the doors
+
+    def handle(self, event: e.Event | Task | bytes, now: int) -> None:
+        """Take one event; what follows from it is asked for by ``settle``."""
+        kind = type(event)
+        if kind is bytes:
+            self.ledger.drop(event)  # type: ignore[arg-type]
+        elif kind is Task:
+            self._on_task(event)  # type: ignore[arg-type]
+        elif kind is e.Received:
+            self._on_received(event, now)  # type: ignore[arg-type]
+        else:
+            self._on_other(event, now)  # type: ignore[arg-type]
+
+    def settle(self, now: int) -> list[Effect]:
+        """Return everything that is to be done about the events so far."""
+        ledger = self.ledger
+        while True:
+            if ledger.unblocked:
+                self._route_unblocked()
+            if ledger.handles_gone:
+                self.calls.handles_gone()
+            if self.calls.actors.dirty:
+                self.calls.settle()
+            if self.tasks.submission.dirty:
+                self.tasks.settle(now)
+            while ledger.uncovered:
+                self.borrowing.cover_ended(ledger.uncovered.pop())
+            if not (ledger.unblocked or ledger.handles_gone):
+                break
+        self.borrowing.flush()
+        ledger.flush()
+        return ledger.out.take()
+
+    def step(self, event: e.Event | Task | bytes, now: int) -> list[Effect]:
+        """Handle one event and settle."""
+        self.handle(event, now)
+        return self.settle(now)
+
+    def wake_at(self) -> int | None:
+        """When to hand in a Woken event."""
+        return self.tasks.submission.wake_at()
+
+    def check(self) -> None:
+        """Assert every invariant of the tables."""
+        self.ledger.check()
+        self.tasks.submission.check()
+        self.calls.actors.check()
+
+    # ---------------------------------------------------------------- user code
+
+    def _on_task(self, task: Task) -> None:
+        """We own what the call will return from this moment on, before anyone hears of it."""
+        rows = self.rows
+        task.retries_left = task.template.max_retries
+        if task.creation is not None:
+            self.calls.create(task)
+        else:
+            count = task.num_returns
+            if count:
+                rows[task.task_id + FIRST_RETURN] = ObjectRow(task=task, local=1)
+            for index in range(2, count + 1):
+                rows[task.task_id + index.to_bytes(4, "big")] = ObjectRow(task=task, local=1)
+        if task.nested:
+            for object_id, owner in task.nested:
+                self.ledger.hold_argument(object_id, owner)
+        failure = self._hold_deps(task) if task.deps else None
+        if task.actor_id:
+            self.calls.submit(task)
+        if failure is not None:
+            self.ledger.unblocked.append((task, failure))
+        elif not task.waiting_on:
+            self._ready(task)
+
+    def _hold_deps(self, task: Task) -> bytes | None:
+        failure: bytes | None = None
+        for _, object_id, owner in task.deps:
+            row = self.ledger.hold_argument(object_id, owner)
+            if row.state == PENDING:
+                task.waiting_on += 1
+                if row.waiters is None:
+                    row.waiters = [task]
+                else:
+                    row.waiters.append(task)
+                self.ledger.locate(object_id, row)
+            elif row.state == FAILED and failure is None:
+                failure = row.value if isinstance(row.value, bytes) else b""
+        return failure
+
+    def _ready(self, task: Task) -> None:
+        if task.actor_id:
+            self.calls.unblocked(task)
+        elif task.creation is not None:
+            self.calls.request(task)
+        else:
+            self.tasks.submission.enqueue(task)
+
+    def _route_unblocked(self) -> None:
+        unblocked = self.ledger.unblocked
+        while unblocked:
+            task, failure = unblocked.popleft()
+            if failure is None:
+                if not task.cancelled:
+                    self._ready(task)
+                continue
+            if task.cancelled:
+                continue
+            task.cancelled = True
+            failed = self.ledger.failures.dependency(failure, task.template.name)
+            if task.actor_id:
+                self.calls.dependency_failed(task, failed)
+            elif task.creation is not None:
+                actor = self.calls.actors.actors.get(task.task_id)
+                if actor is not None:
+                    actor.failure = failed
+                    self.calls.die(actor, "constructor failed", "")
+            else:
+                self.tasks.fail(task, failed)
+
+    def _on_other(self, event: e.Event, now: int) -> None:
+        match event:
+            case e.AwaitObjects():
+                self._on_await(event)
+            case e.StopWaiting(call_id):
+                self.ledger.objects.stop_waiting(call_id)
+            case e.PutInline():
+                self._on_put(event.object_id, event.refs)
+                row = self.rows[event.object_id]
+                self.ledger.set_value(row, event.encoding, event.value)
+            case e.PutStored():
+                self._on_put(event.stored.object_id, event.refs)
+                row = self.rows[event.stored.object_id]
+                self.ledger.set_value(row, event.stored.encoding, event.stored)
+            case e.RefArrived(object_id, owner, cover):
+                self.borrowing.arrive(object_id, owner, cover)
+            case e.AllocateMemory():
+                self._on_allocate(event)
+            case e.Cancelled(object_id):
+                self._on_cancelled(object_id)
+            case e.ActorKilled(actor_id, owner):
+                self.calls.kill(actor_id, owner)
+            case e.Asked(call_id, message):
+                self._asked[call_id] = None
+                self.ledger.out.send(self.ledger.node, message)
+            case e.Woken():
+                self.tasks.woken(now)
+            case _:
+                raise AssertionError(event)
+
+    def _on_put(self, object_id: bytes, refs: tuple[tuple[bytes, Address], ...]) -> None:
+        row = self.ledger.objects.own(object_id, None)
+        if refs:
+            row.contains = self.ledger.contain(RefInfo(name, owner) for name, owner in refs)
+
+    def _on_await(self, event: e.AwaitObjects) -> None:
+        partial = event.need < len(event.object_ids)
+        wait = Wait(event.call_id, event.need, event.fail_fast, event.object_ids, partial)
+        pending = self.ledger.objects.wait(wait)
+        if not pending:
+            self.ledger.out.add(Complete(event.call_id))
+            return
+        for object_id in pending:
+            row = self.rows[object_id]
+            if row.owner is not None:
+                self.ledger.locate(object_id, row)
+
+    def _on_allocate(self, event: e.AllocateMemory) -> None:
+        offset = self.ledger.memory.allocate(event.size_bytes, event.owner)
+        if offset is not None:
+            self.ledger.out.add(Complete(event.call_id, offset))
+            return
+        request = self.ledger.memory.wait(event.call_id, event.size_bytes, event.owner)
+        self.ledger.out.send(self.ledger.node, request)
+
+    def _on_cancelled(self, object_id: bytes) -> None:
+        row = self.rows.get(object_id)
+        task = row.task if row is not None else None
+        if task is None:
+            return
+        if task.actor_id:
+            self.calls.cancel(task)
+        else:
+            self.tasks.cancel(task)
+
+    # ---------------------------------------------------------------- messages
+
+    def _on_received(self, event: e.Received, now: int) -> None:
+        sender, message, payload = event.sender, event.message, event.payload
+        if sender in self.ledger.dead:
+            return
+        match message:
+            case m.TasksFinished(results):
+                self._on_finished(sender, results, payload, now)
+            case m.LeaseGranted():
+                lease = self.tasks.on_granted(message, now)
+                if lease is not None and lease.actor_id:
+                    self.calls.granted(lease.actor_id)
+            case m.TasksPushedBack():
+                self.tasks.on_pushed_back(sender, message)
+                self.calls.on_pushed_back(sender, message)
+            case m.FreeMemory(offsets):
+                for offset in offsets:
+                    self.ledger.memory.free(offset)
+                self._serve(self.ledger.memory.serve_waiting())
+            case m.ProcessDied(uid, why):
+                self._on_process_died(uid, why)
+            case m.LeaseFailed(lease_id, why):
+                lease = self.tasks.submission.leases.get(lease_id)
+                if lease is not None and lease.actor_id:
+                    self.calls.lease_failed(lease.actor_id, why)
+                self.tasks.on_failed(message)
+            case m.LeaseWaits():
+                self.tasks.on_waits(message)
+            case m.LeaseRevoked():
+                self.tasks.on_revoked(message)
+            case m.MemoryLent() | m.MemoryRefused() | m.ReclaimMemory():
+                self._on_memory(message)
+            case m.NodeStops(why):
+                self.ledger.out.add(Interrupt(why))
+            case m.NameAnswer(request) | m.NodeSays(request):
+                if request in self._asked:
+                    del self._asked[request]
+                    self.ledger.out.add(Complete(request, message))
+            case _:
+                self._on_borrowing(sender, message, payload)
+
+    def _on_borrowing(self, sender: bytes, message: m.Message, payload: bytes) -> None:
+        match message:
+            case m.LocateObjects():
+                self.ledger.on_locate(sender, message)
+            case m.ObjectReady():
+                self.ledger.on_ready(message, payload)
+            case m.RegisterBorrows():
+                self.borrowing.on_register(sender, message)
+            case m.BorrowsRegistered():
+                self.borrowing.on_registered(message)
+            case m.ReleaseBorrows():
+                self.borrowing.on_release(message)
+            case m.LocateActor():
+                self.calls.on_locate(sender, message)
+            case m.ActorMoved():
+                self.calls.on_moved(message)
+            case m.KillActor(actor_id):
+                self.calls.kill(actor_id, self.ledger.address)
+            case m.Hello():
+                pass
+            case _:
+                raise AssertionError(message)
+
+    def _on_finished(
+        self, sender: bytes, results: tuple[TaskResult, ...], payload: bytes, now: int
+    ) -> None:
+        offset = 0
+        whole = len(results) == 1
+        for result in results:
+            size = 0
+            for value in result.values:
+                if type(value) is not Stored:
+                    size += value.size_bytes
+            part = payload if whole else payload[offset : offset + size]
+            offset += size
+            if result.retained:
+                self.borrowing.retain(sender, result.retained)
+            if self.tasks.on_result(sender, result, part, now):
+                continue
+            if not self.calls.on_result(sender, result, part):
+                for value in result.values:
+                    self.ledger.discard(value)
+
+    def _on_memory(self, message: m.MemoryLent | m.MemoryRefused | m.ReclaimMemory) -> None:
+        memory = self.ledger.memory
+        match message:
+            case m.MemoryLent(_, offset, size_bytes):
+                self._serve(memory.lent(offset, size_bytes))
+            case m.MemoryRefused(request, why):
+                if memory.refused(request):
+                    self.ledger.out.add(Complete(request, why))
+            case m.ReclaimMemory(size_bytes):
+                memory.scarce = size_bytes > 0
+                if size_bytes:
+                    pieces = memory.give_back(size_bytes)
+                    self.ledger.out.send(self.ledger.node, m.ReturnMemory(tuple(pieces)))
+
+    def _serve(self, served: list[tuple[int, int]]) -> None:
+        for call_id, offset in served:
+            self.ledger.out.add(Complete(call_id, offset))
+
+    def _on_process_died(self, uid: bytes, why: str) -> None:
+        """One step: everything that the death of ``uid`` means here."""
+        ledger = self.ledger
+        if uid in ledger.dead:
+            return
+        ledger.dead[uid] = why
+        self.tasks.on_worker_died(uid, why)
+        self.calls.on_process_died(uid, why)
+        ledger.drop_borrower(uid)
+        ledger.fail_objects_of(uid)
+        self.borrowing.owner_died(uid)
+        ledger.out.send(ledger.node, ledger.claims_on(uid))
+        ledger.out.add(Forget(uid))
+
+    # ---------------------------------------------------------------- questions
+
+    def row(self, object_id: bytes) -> ObjectRow | None:
+        """Return what is known of an object, for the thread that reads its value."""
+        return self.rows.get(object_id)
+
+    def mint_put(self, task_id: bytes) -> bytes:
+        """Name the object of a put."""
+        return task_id + PUT_INDEX

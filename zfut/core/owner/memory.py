@@ -1,0 +1,84 @@
+"""Arena memory that the node lent to this process, and what is written in it.
+
+A process writes values into extents it was lent in advance, so a put sends no message before its
+copy.  What is freed stays with the process that wrote it: its pages are mapped and warm there.
+The node can ask for unused memory back while others wait (``scarce``).
+"""
+
+from __future__ import annotations
+
+from zfut.core.extents import Extents
+from zfut.wire import messages as m
+
+PAGE_BYTES = 4096
+
+
+class Memory:
+    """Facts only: the machine beside it sends what the methods return."""
+
+    def __init__(self, extent_bytes: int) -> None:
+        self._extent_bytes = extent_bytes
+        self.extents = Extents()
+        self.written_for: dict[int, bytes] = {}
+        self.waiting: dict[int, tuple[int, bytes]] = {}
+        self.lent_bytes = 0
+        self.scarce = False
+
+    def allocate(self, size_bytes: int, owner: bytes) -> int | None:
+        """Take room for a value that ``owner`` will own; None if more must be borrowed."""
+        offset = self.extents.allocate(size_bytes)
+        if offset is not None:
+            self.written_for[offset] = owner
+        return offset
+
+    def wait(self, call_id: int, size_bytes: int, owner: bytes) -> m.BorrowMemory:
+        """Remember who waits for room, and return the request for it."""
+        self.waiting[call_id] = (size_bytes, owner)
+        padded = -(-size_bytes // PAGE_BYTES) * PAGE_BYTES
+        return m.BorrowMemory(call_id, padded, max(padded, self._extent_bytes))
+
+    def lent(self, offset: int, size_bytes: int) -> list[tuple[int, int]]:
+        """The node lent more. Returns (call, offset) for each wait that this ends."""
+        self.extents.add(offset, size_bytes)
+        self.lent_bytes += size_bytes
+        served: list[tuple[int, int]] = []
+        for call_id, (size, owner) in list(self.waiting.items()):
+            place = self.allocate(size, owner)
+            if place is not None:
+                del self.waiting[call_id]
+                served.append((call_id, place))
+        return served
+
+    def refused(self, call_id: int) -> bool:
+        """The node has no room. Returns whether somebody still waits for that answer."""
+        return self.waiting.pop(call_id, None) is not None
+
+    def free(self, offset: int) -> None:
+        """The value at ``offset`` is not needed; its memory stays here, warm."""
+        if self.written_for.pop(offset, None) is not None:
+            self.extents.free(offset)
+
+    def serve_waiting(self) -> list[tuple[int, int]]:
+        """Return (call, offset) for each wait that freed memory of our own can end."""
+        served: list[tuple[int, int]] = []
+        for call_id, (size, owner) in list(self.waiting.items()):
+            place = self.allocate(size, owner)
+            if place is None:
+                break
+            del self.waiting[call_id]
+            served.append((call_id, place))
+        return served
+
+    def give_back(self, size_bytes: int) -> list[tuple[int, int]]:
+        """Return up to that many unused bytes, as (offset, size), no longer ours."""
+        pieces = self.extents.take(size_bytes, PAGE_BYTES)
+        self.lent_bytes -= sum(size for _, size in pieces)
+        return pieces
+
+    def check(self) -> None:
+        """Assert that what is written is what is allocated."""
+        self.extents.check()
+        assert list(self.written_for) == [
+            offset for offset in self.written_for if offset in self.extents.allocated
+        ]
+        assert len(self.written_for) == len(self.extents.allocated)

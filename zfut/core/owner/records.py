@@ -1,0 +1,158 @@
+"""The rows of the owner's tables: objects, tasks, actors, leases and waits.
+
+Plain mutable records.  They hold no collector's header (``gc=False``), so a million of them cost a
+garbage collection nothing; the few cycles among them (a task and its lease) are cut when the task
+ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec import Struct, field
+
+from zfut.wire.specs import Address, Demand, Stored
+
+PENDING, INLINE, STORED, FAILED, ACTOR = 0, 1, 2, 3, 4
+"""States of an object; see ``zfut.core.owner.objects``."""
+
+STATE_NAMES = ("PENDING", "INLINE", "STORED", "FAILED", "ACTOR")
+
+
+class Template(Struct, gc=False):
+    """What all calls of one remote function with the same options share."""
+
+    function_id: bytes
+    name: str
+    code: bytes
+    demand: Demand
+    num_returns: int = 1
+    max_retries: int = 3
+    schedule_timeout_ns: int = 0
+
+
+class Task(Struct, gc=False):
+    """A call that was submitted; itself the event that it was.
+
+    ``deps`` are references given as arguments: position or keyword, object, owner.  ``nested`` are
+    references inside the arguments.  Beside each field that changes, who writes it.
+    """
+
+    task_id: bytes
+    template: Template
+    args: bytes | Stored
+    encoding: int
+    num_returns: int
+    deps: tuple[tuple[int | str, bytes, Address], ...] = ()
+    nested: tuple[tuple[bytes, Address], ...] = ()
+    depth: int = 0
+    actor_id: bytes = b""
+    actor_owner: Address | None = None
+    creation: Creation | None = None
+    method: bytes = b""
+    weak: bool = False
+    attempt: int = 0  # retry
+    retries_left: int = 0  # OwnerMachine, when submitted; retry
+    waiting_on: int = 0  # OwnerMachine: dependencies that are not ready
+    lease: Lease | None = None  # Submission.push, finish
+    cost_ns: int = 0  # Submission.push: what it was thought to take
+    alone: bool = False  # retry: its worker died with others in flight
+    cancelled: bool = False  # cancel
+
+
+class Creation(Struct, gc=False):
+    """What a creation task asks for beside a constructor call."""
+
+    max_concurrency: int
+    name: str
+    namespace: str
+    class_name: str
+    max_restarts: int = 0
+
+
+class Lease(Struct, gc=False):
+    """A request at a node, later a worker of ours."""
+
+    lease_id: int
+    key: Key | None
+    actor_id: bytes = b""
+    worker: bytes = b""  # grant
+    bind: int = 0  # grant
+    in_flight: dict[bytes, Task] = field(default_factory=dict)  # push, finish
+    load_ns: int = 0  # push, finish
+    progress_at: int = 0  # push, finish
+    idle_at: int = 0  # grant, finish
+    draining: bool = False  # revoke
+    recalled: bool = False  # recall, finish: it works on something long
+
+
+class Key(Struct, gc=False):
+    """A scheduling key: tasks of one demand and depth share leases."""
+
+    demand: Demand
+    depth: int
+    queue: deque[Task] = field(default_factory=deque)
+    leases: dict[int, Lease] = field(default_factory=dict)  # granted
+    requests: dict[int, Lease] = field(default_factory=dict)  # asked for
+    dirty: bool = False
+    why: str = ""  # why the node says it waits
+
+
+class Wait(Struct, gc=False):
+    """Somebody waits for objects."""
+
+    call_id: int
+    remaining: int
+    fail_fast: bool
+    object_ids: tuple[bytes, ...]
+    partial: bool = False  # it needs fewer than all of its objects
+    done: bool = False
+
+
+class ObjectRow(Struct, gc=False):
+    """What this process knows about one object, as its owner or as a borrower of it.
+
+    In use while local + submitted + contained_in > 0 or somebody borrows it.
+    """
+
+    state: int = PENDING  # Objects.set_value, fail
+    local: int = 0  # handles and mapped views in this process
+    submitted: int = 0  # unfinished calls of ours that carry it
+    contained_in: int = 0  # values of ours that hold it
+    encoding: int = 0  # set_value
+    value: bytes | Stored | None = None  # set_value
+    owner: Address | None = None  # None: this process is the owner
+    task: Task | None = None  # the call that makes it, while that is unfinished
+    waiters: list[Wait | Task] | None = None  # watch
+    askers: list[bytes] | None = None  # borrowers that want the value
+    borrowers: dict[bytes, bytes] | None = None  # owner side: token -> borrower
+    contains: tuple[tuple[bytes, bytes], ...] = ()  # objects inside the value, and tokens
+    tokens: list[bytes] | None = None  # borrower side: our registrations
+    version: int = 0
+
+    def in_use(self) -> bool:
+        """Whether any hold on the value is left."""
+        return bool(self.local or self.submitted or self.contained_in or self.borrowers)
+
+
+class Actor(Struct, gc=False):
+    """An actor as one caller sees it; its owner also keeps what it needs to end it."""
+
+    actor_id: bytes
+    owner: Address
+    state: str = "pending"  # pending, alive, dead
+    worker: bytes = b""
+    incarnation: int = 0
+    sequence: int = 0
+    queue: deque[Task] = field(default_factory=deque)  # in the order of submission
+    sent: dict[bytes, Task] = field(default_factory=dict)
+    dirty: bool = False
+    reason: str = ""
+    detail: str = ""
+    failure: bytes = b""
+    creation: Task | None = None  # owner side
+    lease: Lease | None = None  # owner side
+    created: bool = False  # owner side: the constructor has returned
+    ending: str = ""  # owner side: we asked for its end, for this reason
+    followers: dict[bytes, None] = field(default_factory=dict)  # owner side
+    watched: bool = False

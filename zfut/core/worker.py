@@ -1,0 +1,90 @@
+"""A worker: an owner and an executor behind one mailbox."""
+
+from __future__ import annotations
+
+from zfut.config import Config
+from zfut.core import events as e
+from zfut.core.effects import Complete, Effect
+from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.owner.ledger import Failures
+from zfut.core.owner.machine import OwnerMachine
+from zfut.core.owner.records import Task
+from zfut.wire import messages as m
+
+
+class WorkerMachine:
+    """Pure: hands each event to the party it is for."""
+
+    def __init__(self, uid: bytes, node: bytes, config: Config, failures: Failures) -> None:
+        self.owner = OwnerMachine(uid, node, config, failures)
+        self.executor = ExecutorMachine(self.owner)
+        self._blocking: int = 0
+
+    def handle(self, event: e.Event | Task | bytes, now: int) -> None:
+        """Take one event."""
+        kind = type(event)
+        if kind is e.Returned:
+            self.executor.on_returned(event)  # type: ignore[arg-type]
+            return
+        if kind is e.Received:
+            message = event.message  # type: ignore[union-attr]
+            if self.executor.takes(message):
+                if event.sender not in self.owner.ledger.dead:  # type: ignore[union-attr]
+                    self.executor.handle(event)  # type: ignore[arg-type]
+                return
+            if type(message) is m.ProcessDied:
+                self.executor.owner_died(message.uid)
+        elif kind is e.Woken:
+            self.executor.woken(now)
+        self.owner.handle(event, now)
+        if kind is e.AwaitObjects:
+            self._on_await(event, now)  # type: ignore[arg-type]
+        elif kind is e.StopWaiting and event.call_id == self._blocking:  # type: ignore[union-attr]
+            self._blocking = 0
+            self.executor.unblock()
+
+    def _on_await(self, event: e.AwaitObjects, now: int) -> None:
+        """The thread that runs the task waits: others may need its CPU, or what it has queued."""
+        if not event.blocks or event.call_id not in self.owner.ledger.objects.waits:
+            return
+        self._blocking = event.call_id
+        rows = self.owner.rows
+        undispatched = False
+        for object_id in event.object_ids:
+            row = rows.get(object_id)
+            if row is not None and row.task is not None and row.task.lease is None:
+                undispatched = undispatched or not row.task.actor_id
+        self.executor.block(now, at_once=undispatched)
+
+    def settle(self, now: int) -> list[Effect]:
+        """Return everything that is to be done about the events so far."""
+        self.executor.settle()
+        effects = self.owner.settle(now)
+        if self.owner.borrowing.settled:
+            self.executor.settle()
+            effects += self.owner.ledger.out.take()
+        if self._blocking:
+            for effect in effects:
+                if type(effect) is Complete and effect.call_id == self._blocking:
+                    self._blocking = 0
+                    self.executor.unblock()
+                    effects += self.owner.ledger.out.take()
+                    break
+        return effects
+
+    def step(self, event: e.Event | Task | bytes, now: int) -> list[Effect]:
+        """Handle one event and settle."""
+        self.handle(event, now)
+        return self.settle(now)
+
+    def wake_at(self) -> int | None:
+        """When to hand in a Woken event."""
+        mine, owners = self.executor.wake_at(), self.owner.wake_at()
+        if mine is None or owners is None:
+            return owners if mine is None else mine
+        return min(mine, owners)
+
+    def check(self) -> None:
+        """Assert every invariant of both parties."""
+        self.owner.check()
+        self.executor.check()

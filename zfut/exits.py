@@ -1,0 +1,34 @@
+"""Exit codes that say why a worker ended, and words for all the others."""
+
+from __future__ import annotations
+
+import signal
+
+EXIT_CLEAN = 0
+EXIT_ACTOR = 222
+EXIT_OUT_OF_SCOPE = 223
+EXIT_CONSTRUCTOR = 224
+
+_KNOWN = {
+    EXIT_ACTOR: "exit_actor",
+    EXIT_OUT_OF_SCOPE: "out of scope",
+    EXIT_CONSTRUCTOR: "constructor failed",
+}
+
+
+def describe_exit(status: int) -> str:
+    """Say how a process ended: ``status`` is an exit code, or minus a signal's number."""
+    if status in _KNOWN:
+        return _KNOWN[status]
+    if status >= 0:
+        return f"it exited with code {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = "unknown"
+    hint = ""
+    if -status == signal.SIGKILL:
+        hint = "; if nobody killed it, the system may have run out of memory"
+    elif -status in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
+        hint = "; native code it called crashed, or its stack overflowed"
+    return f"killed by signal {-status} ({name}){hint}"

@@ -1,0 +1,109 @@
+"""References: a name for a value that exists, or will, and the hold that keeps it.
+
+An ``ObjectRef`` is what ``remote`` and ``put`` return.  It is hashable, equal by id, awaitable, and
+picklable only inside a zfut message: pickled elsewhere it would name an object that nothing
+holds.  Its finaliser only appends to a queue, because it may run anywhere, even inside a lock.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from zfut.ids import short
+from zfut.wire.specs import Address
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Binding(Protocol):
+        """What a reference needs of the session it belongs to."""
+
+        def describe(self, object_id: bytes) -> str:
+            """Say what is known here of an object, without asking anyone."""
+
+        def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+            """Return a future that gets the value."""
+
+        def awaiting(self, ref: ObjectRef[Any]) -> Generator[Any, None, Any]:
+            """Wait for the value in the running event loop."""
+
+
+T = TypeVar("T")
+
+
+class ObjectRef(Generic[T]):
+    """A reference to a value of type ``T``, held until this object is collected."""
+
+    __slots__ = ("__weakref__", "_drop", "_id", "_owner", "_session")
+
+    def __init__(
+        self,
+        object_id: bytes,
+        owner: Address,
+        session: Binding,
+        drop: Callable[[bytes], None],
+    ) -> None:
+        self._id = object_id
+        self._owner = owner
+        self._session = session
+        self._drop = drop
+
+    def __del__(self) -> None:
+        try:
+            self._drop(self._id)
+        except AttributeError:  # never bound: __init__ did not run
+            return
+
+    @property
+    def owner(self) -> Address:
+        """The process that owns the object."""
+        return self._owner
+
+    def binary(self) -> bytes:
+        """Return the ObjectID: 28 bytes."""
+        return self._id
+
+    def hex(self) -> str:
+        """Return the ObjectID in hexadecimal digits."""
+        return self._id.hex()
+
+    def future(self) -> concurrent.futures.Future[T]:
+        """Return a real ``concurrent.futures.Future`` that gets the value or the error.
+
+        Cancelling it cancels the task if that has not started.
+        """
+        return self._session.future(self)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait for the value; cancelling the await does not cancel the task."""
+        return self._session.awaiting(self)
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectRef) and self._id == other._id
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({short(self._id)} {self._session.describe(self._id)})"
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        from zfut.wire.serialize import note_reference  # noqa: PLC0415  only when pickled
+
+        note_reference(self, self._id, self._owner)
+        return _rebuild, (self._id, self._owner.uid, self._owner.epoch)
+
+    def __copy__(self) -> ObjectRef[T]:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ObjectRef[T]:
+        return self
+
+
+def _rebuild(object_id: bytes, uid: bytes, epoch: int) -> ObjectRef[Any]:
+    """Make the reference again in the process that unpickles it."""
+    from zfut.session import arrived  # noqa: PLC0415  the session imports this module
+
+    return arrived(object_id, Address(uid, epoch))

@@ -1,0 +1,1 @@
+"""The same machines in one thread, on a clock of their own."""

@@ -1,0 +1,175 @@
+"""What happens to an exception between the task that raised it and the caller of ``get``.
+
+    executor                          owner, dependents, borrowers
+    capture -> encode_failure -> bytes -> decode_failure -> an error to raise
+                                   |
+                                   '----> dependency_failed -> bytes
+
+What must hold: a task that raised anything at all, however odd, gives a failure; a failure
+always decodes to an exception; nothing of the user's runs where bytes are only passed on.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from collections.abc import Sequence
+
+from msgspec import DecodeError
+
+from zfut.causes import Hop
+from zfut.dual import carry, failure_of
+from zfut.errors import ActorDiedError, InternalError, RemoteProtocolError, TaskError, ZfutError
+from zfut.failure import Failure, clip, encode_failure, read_failure, tellable
+from zfut.raised import dump, message_of, type_text
+
+__all__ = [
+    "Failure",
+    "capture",
+    "decode_failure",
+    "dependency_failed",
+    "describe_failure",
+    "encode_error",
+    "encode_failure",
+    "encode_system",
+]
+
+READ_ONLY_NOTE = (
+    "An array from zfut is shared, read-only memory. "
+    "Use zfut.get(ref, copy=True) or array.copy() for one that can be changed."
+)
+
+HIDDEN_FILES = (__file__.removesuffix("task_errors.py"), pickle.__file__)
+"""The beginnings of the names of files that are the framework's, not the user's."""
+
+HIDDEN_FOLDER = f"{os.sep}cloudpickle{os.sep}"
+
+
+# ------------------------------------------------------------------ where it was raised
+
+
+def capture(
+    exc: BaseException, *, task_name: str, pid: int, node: str, actor_repr: str | None = None
+) -> Failure:
+    """Return the failure of a task that raised ``exc``; never raises, never keeps ``exc``.
+
+    If ``exc`` is the error of another task, the failure is still that one's, one hop further.
+    """
+    hop = Hop(clip(task_name), pid, clip(node), clip(actor_repr or ""))
+    earlier = failure_of(exc)
+    if earlier is not None:
+        return earlier.through(hop._replace(traceback=_frames(exc)))
+    message = message_of(exc)
+    if isinstance(exc, ValueError) and "read-only" in message:
+        exc.add_note(READ_ONLY_NOTE)
+    pickled, why = dump(exc)
+    return Failure(
+        type_name=type_text(type(exc)),
+        message=clip(message),
+        hops=(hop._replace(traceback=_traceback(exc)),),
+        pickled=pickled,
+        why=clip(why),
+    )
+
+
+def _traceback(exc: BaseException) -> str:
+    """Return the traceback with its chain of causes, without the framework's frames."""
+    told = traceback.TracebackException(type(exc), exc, exc.__traceback__, compact=True)
+    todo, seen = [told], set[int]()
+    while todo:
+        part = todo.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        part.stack[:] = _users(part.stack)
+        todo += [p for p in (part.__cause__, part.__context__) if p is not None]
+        todo += part.exceptions or []
+    return clip("".join(told.format()))
+
+
+def _frames(exc: BaseException) -> str:
+    """Return only the user's frames: what was raised is told by an earlier hop."""
+    stack = traceback.StackSummary.from_list(_users(traceback.extract_tb(exc.__traceback__)))
+    head = "Traceback (most recent call last):\n" if stack else ""
+    return clip(head + "".join(stack.format()))
+
+
+def _users(frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
+    return [
+        frame
+        for frame in frames
+        if not frame.filename.startswith(HIDDEN_FILES) and HIDDEN_FOLDER not in frame.filename
+    ]
+
+
+# ------------------------------------------------------------------ where it is passed on
+
+
+def dependency_failed(failure: bytes, task_name: str) -> bytes:
+    """Return the failure of a task whose argument failed: the same one, a hop further."""
+    return encode_failure(_read(failure).through(Hop(clip(task_name))))
+
+
+def encode_error(error: ZfutError) -> bytes:
+    """Return the failure that raises ``error`` as itself, not wrapped in a TaskError."""
+    earlier = failure_of(error)
+    if earlier is not None:
+        return encode_failure(earlier)
+    named = next(
+        cls for cls in type(error).__mro__ if ZfutError.by_name.get(cls.__name__) is cls
+    )
+    return encode_system(named.__name__, *error.args)
+
+
+def encode_system(kind: str, *fields: object) -> bytes:
+    """Return the failure that raises the zfut error of class ``kind`` with these fields."""
+    plain = tuple(tellable(field) for field in fields)
+    message = str(ZfutError.by_name[kind](*fields))
+    return encode_failure(Failure(kind, clip(message), system=kind, fields=plain))
+
+
+# ------------------------------------------------------------------ where it is raised again
+
+
+def decode_failure(failure: bytes, task_id: bytes = b"") -> BaseException:
+    """Return the error to raise: a zfut error, or a TaskError of the user's class too."""
+    read = _read(failure)
+    if not read.system:
+        made = carry(read)
+        if task_id:
+            vars(made)["task_id"] = task_id
+        return made
+    error = _system_error(read)
+    if isinstance(error, ActorDiedError) and error.failure:
+        inner = decode_failure(error.failure)
+        error.cause = inner.cause if isinstance(inner, TaskError) else inner
+    return error
+
+
+def describe_failure(failure: bytes) -> str:
+    """Return the text of the error without making it: no code of the user's runs."""
+    read = _read(failure)
+    if read.system:
+        return str(_system_error(read))
+    return str(TaskError(read.type_name, read.message, read.hops))
+
+
+def _system_error(failure: Failure) -> ZfutError:
+    try:
+        error = ZfutError.by_name[failure.system](*failure.fields)
+    except (KeyError, TypeError):
+        error = InternalError(f"unknown error {failure.system!r}", failure.message)
+    if isinstance(error, ActorDiedError) and error.failure:
+        error.told = describe_failure(error.failure)
+    if failure.hops:
+        error.input_of = tuple(hop.name for hop in failure.hops)
+    return error
+
+
+def _read(failure: bytes) -> Failure:
+    try:
+        return read_failure(failure)
+    except DecodeError as error:
+        bad = RemoteProtocolError(f"a failure that cannot be read ({error})")
+        return Failure(type(bad).__name__, str(bad), system=type(bad).__name__, fields=bad.args)

@@ -1,0 +1,71 @@
+"""Which references are inside the value that this thread pickles right now.
+
+A reference may be pickled only inside a value that zfut sends: whoever sends it must know that
+it is there, to keep it alive until the receiver holds it.  So the sender opens a list, the sink,
+and each reference that is pickled puts itself in.  Pickling can run user code that packs other
+values: sinks nest, the innermost counts, and they belong to their thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from zfut.errors import UsageError
+
+
+class Noted(NamedTuple):
+    """A reference or handle found in a value; ``holder`` keeps it alive meanwhile."""
+
+    object_id: bytes
+    owner: Any
+    holder: object
+
+
+class Slots(threading.local):
+    """What belongs to a thread."""
+
+    sink: list[Noted] | None = None
+
+
+slots = Slots()
+
+
+def ref_sink() -> list[Noted] | None:
+    """Return the list that takes the references pickled now, or None outside zfut."""
+    return slots.sink
+
+
+def note_reference(holder: object, object_id: bytes, owner: object) -> None:
+    """Take note of a reference that is being pickled; outside of a packed value: UsageError."""
+    sink = slots.sink
+    if sink is None:
+        text = (
+            f"A {type(holder).__name__} was pickled outside zfut, where nothing keeps it alive."
+        )
+        raise UsageError(text, "Pass it as an argument, return it, or put() what contains it.")
+    sink.append(Noted(object_id, owner, holder))
+
+
+class packing:  # noqa: N801  used like a function
+    """``with packing(sink):`` collects the references pickled inside in ``sink``."""
+
+    __slots__ = ("_outer", "_sink")
+
+    def __init__(self, sink: list[Noted]) -> None:
+        self._sink = sink
+        self._outer: list[Noted] | None = None
+
+    def __enter__(self) -> list[Noted]:
+        self._outer = slots.sink
+        slots.sink = self._sink
+        return self._sink
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        slots.sink = self._outer
