@@ -22,7 +22,7 @@ KIB = 1024
 PUBLIC_HOME = "zfut.errors"
 """Where users find every error, whichever file holds its code."""
 
-HOMES = (__name__, "zfut.losses", "zfut.mistakes", PUBLIC_HOME)
+HOMES = (__name__, "zfut.losses", "zfut.mistakes", "zfut.misuse", PUBLIC_HOME)
 
 
 class Hop(NamedTuple):
@@ -81,6 +81,11 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 def identity(name: bytes) -> str:
     """Write an id so that it can be searched for."""
     return name.hex() or "unknown"
+
+
+def sentence(text: str) -> str:
+    """End a text as a sentence."""
+    return text if not text or text.endswith((".", "?", "!", ":")) else f"{text}."
 
 
 def because(why: str) -> str:

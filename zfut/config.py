@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 
-from msgspec import Struct, convert, fields
-from msgspec import ValidationError
+from msgspec import Struct, ValidationError, convert
 
 from zfut.errors import UsageError, did_you_mean
 
@@ -71,7 +70,7 @@ def load(**given: object) -> Config:
 
     Raises UsageError for a name that is not a field or a value of the wrong kind.
     """
-    known = {field.name: field for field in fields(Config)}
+    known = Config.__struct_fields__
     values: dict[str, object] = {}
     for name in known:
         text = os.environ.get("ZFUT_" + name.upper())

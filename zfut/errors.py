@@ -5,8 +5,8 @@ asked for: ``fact`` says what happened to which thing and why, ``advice`` what t
 class is the whole definition: nothing else is touched to add one.
 
 Errors of tasks and actors are below.  The base class is in ``zfut.causes``; ``zfut.losses`` has
-what happens to values and nodes, ``zfut.mistakes`` what is wrong before anything runs.  Users
-find all of them here.
+what happens to values and nodes, ``zfut.mistakes`` and ``zfut.misuse`` what is wrong before
+anything runs.  Users find all of them here.
 """
 
 from __future__ import annotations
@@ -297,15 +297,21 @@ __all__ = [
     "ActorError",
     "ActorUnavailableError",
     "AuthenticationError",
+    "CountError",
+    "DirectCallError",
+    "DuplicateRefError",
     "FunctionTooLargeError",
     "GetTimeoutError",
     "Hop",
     "InternalError",
     "LocalProtocolError",
+    "NoSuchActorError",
     "NodeDiedError",
     "ObjectFreedError",
     "ObjectLostError",
     "ObjectStoreFullError",
+    "OptionError",
+    "OptionTypeError",
     "OutOfMemoryError",
     "OwnerDiedError",
     "PendingCallsLimitExceeded",
@@ -323,6 +329,7 @@ __all__ = [
     "UsageError",
     "VersionMismatchError",
     "WorkerCrashedError",
+    "WrongTypeError",
     "ZfutError",
     "did_you_mean",
 ]

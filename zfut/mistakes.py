@@ -5,39 +5,44 @@ Public through ``zfut.errors``; the same rules hold as there.
 
 from __future__ import annotations
 
-from zfut.causes import ZfutError, because, size_text
+from zfut.causes import ZfutError, because, sentence, size_text
 
 
 class UsageError(ZfutError):
-    """zfut was called in a way that cannot work.  Whoever raises it words the whole text."""
+    """zfut was called in a way that cannot work.  Whoever raises it words the text."""
 
     advice = ""
 
     def __init__(self, text: str, next_step: str = "") -> None:
         super().__init__(text, next_step)
-        self.text = text
+        self.text, self._next_step = text, next_step
 
     def fact(self) -> str:
-        return self.text
+        return sentence(self.text)
 
     def next_step(self) -> str:
-        return str(self.args[1])
+        return sentence(self._next_step)
 
 
 class SessionError(UsageError, ValueError):
-    """A reference or handle of a session that has ended, or of another one, was used."""
+    """A session, or something of one, cannot be used: it has ended, or it is another's.
 
-    advice = "Make it again in this session."
+    With ``why``, ``what`` names the thing; alone, it is the whole text.
+    """
 
-    def __init__(self, what: str, why: str = "its session has ended") -> None:
+    advice = "Make it again in a session that is open: zfut.init()."
+
+    def __init__(self, what: str, why: str = "") -> None:
         super().__init__(what, why)
         self.what, self.why = what, why
 
     def fact(self) -> str:
-        return f"{self.what} cannot be used{because(self.why)}."
+        return sentence(
+            f"{self.what} cannot be used{because(self.why)}" if self.why else self.what
+        )
 
     def next_step(self) -> str:
-        return self.advice
+        return self.advice if self.why else ""
 
 
 class FunctionTooLargeError(UsageError, ValueError):

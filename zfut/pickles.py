@@ -23,7 +23,7 @@ import types
 from collections import ChainMap
 from collections.abc import Callable
 from functools import lru_cache
-from typing import IO, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from zfut.errors import UsageError, ZfutError
 
@@ -33,6 +33,14 @@ LOADERS_MAX = 256
 
 TakeBuffer: TypeAlias = Callable[[pickle.PickleBuffer], object]
 Reducer: TypeAlias = Callable[[Any], tuple[Any, ...]]
+
+
+class Writable(Protocol):
+    """What a pickler needs of a file."""
+
+    def write(self, data: Any, /) -> object:  # noqa: ANN401  bytes of any kind
+        """Take bytes, which belong to the pickler again afterwards."""
+
 
 BUILT_IN: tuple[type, ...] = (
     *(int, float, complex, bool, str, bytes, bytearray, list, tuple, dict, set, frozenset),
@@ -71,15 +79,21 @@ def thorough(value: object, take_buffer: TakeBuffer | None = None) -> bytes:
     return file.getvalue()
 
 
-def write(value: object, file: IO[bytes], take_buffer: TakeBuffer | None = None) -> None:
+def write(value: object, file: Writable, take_buffer: TakeBuffer | None = None) -> None:
     """Write the pickle of ``value`` by cloudpickle to a file."""
-    _thorough_pickler()(file, PROTOCOL, take_buffer).dump(value)
+    _thorough_pickler()(file, PROTOCOL, buffer_callback=take_buffer).dump(value)
 
 
 def dumps(value: object) -> bytes:
     """Return a pickle in one piece, by whichever pickler ``value`` needs."""
     data = plain(value)
     return thorough(value) if data is None else data
+
+
+def reducer_of(cls: type) -> Reducer | None:
+    """Return the function that a table says pickles instances of exactly ``cls``."""
+    found: Reducer | None = vars(_thorough_pickler())["dispatch_table"].get(cls)
+    return found
 
 
 def _names_by_value(data: bytes) -> bool:
@@ -103,7 +117,7 @@ class _PlainPickler(pickle.Pickler):
 
 
 @lru_cache(maxsize=1)
-def _thorough_pickler() -> Callable[..., pickle.Pickler]:
+def _thorough_pickler() -> type[pickle.Pickler]:
     cloudpickle = importlib.import_module("cloudpickle")  # only values that need it pay for it
     base: type[pickle.Pickler] = cloudpickle.Pickler
     table = ChainMap[type, Any](_reducers, vars(base)["dispatch_table"])

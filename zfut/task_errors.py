@@ -32,7 +32,6 @@ __all__ = [
     "describe_failure",
     "encode_error",
     "encode_failure",
-    "encode_system",
 ]
 
 READ_ONLY_NOTE = (
@@ -116,17 +115,9 @@ def encode_error(error: ZfutError) -> bytes:
     earlier = failure_of(error)
     if earlier is not None:
         return encode_failure(earlier)
-    named = next(
-        cls for cls in type(error).__mro__ if ZfutError.by_name.get(cls.__name__) is cls
-    )
-    return encode_system(named.__name__, *error.args)
-
-
-def encode_system(kind: str, *fields: object) -> bytes:
-    """Return the failure that raises the zfut error of class ``kind`` with these fields."""
-    plain = tuple(tellable(field) for field in fields)
-    message = str(ZfutError.by_name[kind](*fields))
-    return encode_failure(Failure(kind, clip(message), system=kind, fields=plain))
+    kind = next(c.__name__ for c in type(error).__mro__ if c.__name__ in ZfutError.by_name)
+    fields = tuple(tellable(field) for field in error.args)
+    return encode_failure(Failure(kind, clip(str(error)), system=kind, fields=fields))
 
 
 # ------------------------------------------------------------------ where it is raised again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,15 +223,21 @@ def test_released_on_whichever_thread_lets_go(store: Store) -> None:
     assert threads == [other.ident]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_failing_callback_harms_nobody(store: Store) -> None:
+def test_a_failing_callback_is_reported_once_and_harms_nobody(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> None:
-        raise RuntimeError
+        raise LookupError
 
+    reported: list[sys.UnraisableHookArgs] = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
     released = Released()
     views = [store.read(0, 8, fail), store.read(0, 8, released)]
     views.clear()
     assert released.times == 1
+    assert [one.exc_type for one in reported] == [LookupError]
+    reported.clear()  # With its traceback.
+    assert reported == []
     assert held(store, 0, 8) == bytes(8)
 
 

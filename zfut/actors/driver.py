@@ -21,7 +21,7 @@ from zfut.core import effects as f
 from zfut.core.owner.machine import OwnerMachine
 from zfut.ids import NodeUid, proc_uid
 from zfut.session import Session
-from zfut.store import Arena, ArenaInfo
+from zfut.store import Arena
 from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_owner
 
@@ -46,8 +46,7 @@ class Driver:
         spawn = 0x80000000 | secrets.randbits(31)
         uid = proc_uid(NodeUid(manager[:8]), spawn, secrets.token_bytes(4))
         config = Config(**contents.config)  # type: ignore[arg-type]
-        info = ArenaInfo(contents.arena_kind, contents.arena, contents.arena_bytes)
-        self.arena = Arena.attach(info)
+        self.arena = Arena.attach(contents.arena)
         hello = m.Hello(
             m.PROTOCOL_VERSION, bytes.fromhex(contents.key), uid, "driver", os.getpid()
         )

@@ -72,7 +72,6 @@ class NodeProcess:
         return 0
 
     def _publish(self) -> None:
-        info = self._arena.info
         plan = self._plan
         root = os.getppid()
         contents = places.SessionFile(
@@ -85,9 +84,7 @@ class NodeProcess:
             root_pid=root,
             root_started=places.started(root),
             driver_pid=plan.driver_pid,
-            arena=info.path,
-            arena_kind=info.kind,
-            arena_bytes=info.capacity_bytes,
+            arena=self._arena.info,
             config={name: getattr(plan.config, name) for name in plan.config.__struct_fields__},
             embedded=plan.embedded,
             zfut=__version__,

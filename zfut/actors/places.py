@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from zfut.errors import SessionError
+from zfut.store.backend import ArenaInfo
 
 
 class SessionFile(msgspec.Struct, frozen=True):
@@ -35,9 +36,7 @@ class SessionFile(msgspec.Struct, frozen=True):
     root_pid: int
     root_started: float
     driver_pid: int
-    arena: str
-    arena_kind: str
-    arena_bytes: int
+    arena: ArenaInfo
     config: dict[str, int | float]
     embedded: bool
     zfut: str

@@ -31,7 +31,9 @@ class _Release(Struct, gc=False):
     on_release: Callable[[], None]
 
     def __del__(self) -> None:
-        self.on_release()
+        on_release = self.on_release
+        del self  # Else the traceback of an error would bring it back, to call a second time.
+        on_release()
 
 
 def reader(memory: mmap | bytearray, size_bytes: int) -> Reader:

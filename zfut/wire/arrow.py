@@ -1,8 +1,8 @@
 """Arrow tables and record batches, as the IPC stream that every Arrow library reads.
 
-No column is copied: writing yields the columns' own buffers, reading gives columns that lie in
-the block.  A record batch is told from a table by eight bytes after the end of the stream, where
-other readers do not look.
+No column is copied: writing yields the columns' own buffers, reading gives columns that lie
+in the block.  A record batch is told from a table by eight bytes after the end of the stream,
+where other readers do not look.
 """
 
 from __future__ import annotations

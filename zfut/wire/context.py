@@ -1,7 +1,7 @@
 """Which references are inside the value that this thread pickles right now.
 
-A reference may be pickled only inside a value that zfut sends: whoever sends it must know that
-it is there, to keep it alive until the receiver holds it.  So the sender opens a list, the sink,
+A reference may be pickled only inside a value that zfut sends: whoever sends it must know of
+it, to keep it alive until the receiver holds it.  So the sender opens a list, the sink,
 and each reference that is pickled puts itself in.  Pickling can run user code that packs other
 values: sinks nest, the innermost counts, and they belong to their thread.
 """
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zfut.errors import UsageError
+from zfut.wire.specs import Address
 
 
 class Noted(NamedTuple):
-    """A reference or handle found in a value; ``holder`` keeps it alive meanwhile."""
+    """A reference or handle found in a value."""
 
     object_id: bytes
-    owner: Any
+    owner: Address
     holder: object
+    """Keeps the value alive."""
 
 
 class Slots(threading.local):
@@ -37,7 +39,7 @@ def ref_sink() -> list[Noted] | None:
     return slots.sink
 
 
-def note_reference(holder: object, object_id: bytes, owner: object) -> None:
+def note_reference(holder: object, object_id: bytes, owner: Address) -> None:
     """Take note of a reference that is being pickled; outside of a packed value: UsageError."""
     sink = slots.sink
     if sink is None:

@@ -58,21 +58,21 @@ def take_apart(block: memoryview) -> tuple[memoryview, list[memoryview]]:
     """Return the pickle and the buffers, as views of the block."""
     size = block.nbytes
     if size < HEAD_BYTES:
-        raise _wrong("head", size)
+        raise _wrong(size)
     magic, count, start, length = _head.unpack_from(block)
     if magic != MAGIC:
-        raise _wrong("magic", size)
+        raise _wrong(size)
     if count > (size - HEAD_BYTES) // ENTRY_BYTES or start + length > size:
-        raise _wrong("table", size)
+        raise _wrong(size)
     numbers = struct.unpack_from(f"<{2 * count}Q", block, HEAD_BYTES)
     buffers: list[memoryview] = []
     for at in range(0, 2 * count, 2):
         offset, end = numbers[at], numbers[at] + numbers[at + 1]
         if end > size:
-            raise _wrong("buffer", size)
+            raise _wrong(size)
         buffers.append(block[offset:end])
     return block[start : start + length], buffers
 
 
-def _wrong(part: str, size_bytes: int) -> RemoteProtocolError:
-    return RemoteProtocolError(f"a block of frames ({size_bytes} bytes) with a bad {part}")
+def _wrong(size_bytes: int) -> RemoteProtocolError:
+    return RemoteProtocolError(f"{size_bytes} bytes that are no block of frames")
