@@ -187,7 +187,9 @@ def _closed_on_error(fd: int, name: str | None = None) -> Iterator[None]:
 
 def size_text(size_bytes: int) -> str:
     """Return a size for a person."""
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.4g} {name}"
-    return f"{size_bytes} bytes"
+    size, unit = float(size_bytes), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        if size < 1024:  # noqa: PLR2004 (of each unit in the next)
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.4g} {unit}"

@@ -33,10 +33,17 @@ from threading import Thread
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from zfut.store import copying
 from zfut.store.backend import ArenaInfo, check_range
 from zfut.store.backing import KINDS, Backing, open_again, open_backing, size_text
-from zfut.store.copying import address_of, madvise, memmove
+from zfut.store.copying import (
+    MADV_DONTDUMP,
+    MADV_POPULATE_READ,
+    MADV_POPULATE_WRITE,
+    MADV_REMOVE,
+    address_of,
+    madvise,
+    memmove,
+)
 from zfut.store.views import reader
 
 if TYPE_CHECKING:
@@ -68,6 +75,9 @@ class Arena:
         self._fd = backing.fd
         self._end = backing.info.capacity_bytes  # -1 when closed
         self._touch_by_call = backing.info.kind == "shm"
+        # What is mapped for reading can be written too, except on a disk, which notes writes.
+        on_disk = backing.info.kind == "file"
+        self._map_advice = MADV_POPULATE_WRITE if on_disk else MADV_POPULATE_READ
         try:
             self._map = _mapped(self._fd, self._end)
             self._origin = c_char.from_buffer(self._map)
@@ -78,7 +88,7 @@ class Arena:
             self._unlink()
             os.close(self._fd)
             raise
-        madvise(self._base, self._end, copying.MADV_DONTDUMP)
+        madvise(self._base, self._end, MADV_DONTDUMP)
         _arenas.add(self)
 
     @classmethod
@@ -132,7 +142,7 @@ class Arena:
         check_range(offset, size_bytes, self._end)
         first, last = (offset + PAGE - 1) // PAGE, (offset + size_bytes) // PAGE
         if first < last and self.info.kind == "memfd":
-            madvise(self._base + first * PAGE, (last - first) * PAGE, copying.MADV_REMOVE)
+            madvise(self._base + first * PAGE, (last - first) * PAGE, MADV_REMOVE)
             self._warm[first:last] = bytes(last - first)
 
     def close(self) -> None:
@@ -184,9 +194,9 @@ class Arena:
             return True
 
     def _map_pages(self, start: int, end: int) -> None:
-        """Have the kernel map the pages of this range that exist, all at once."""
+        """Have the kernel map the pages of this range, which exist, all at once."""
         page = start // PAGE * PAGE
-        madvise(self._base + page, end - page, copying.MADV_POPULATE_READ)
+        madvise(self._base + page, end - page, self._map_advice)
 
     def _copy_to_holes(self, start: int, view: memoryview) -> None:
         """Copy to pages that do not exist, in chunks, with a helper if that pays."""
@@ -213,7 +223,7 @@ class Arena:
         with address_of(view) as source:
             for at, end in chunks:
                 page = at // PAGE * PAGE
-                madvise(self._base + page, end - page, copying.MADV_POPULATE_WRITE)
+                madvise(self._base + page, end - page, MADV_POPULATE_WRITE)
                 memmove(self._base + at, source + at - start, end - at)
 
     def _write_by_call(self, at: int, view: memoryview) -> None:

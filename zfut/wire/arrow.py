@@ -22,6 +22,12 @@ def is_arrow(value: object) -> bool:
     return arrow is not None and isinstance(value, (arrow.Table, arrow.RecordBatch))
 
 
+def errors() -> tuple[type[Exception], ...]:
+    """Return what Arrow raises for a column that has no form in a stream."""
+    arrow = importlib.import_module("pyarrow")
+    return (arrow.ArrowException, NotImplementedError)
+
+
 class _Parts:
     """A file that keeps what is written: large buffers as they are, small ones joined."""
 

@@ -3,8 +3,8 @@
     x['conn'] -> Client.session -> _thread.lock
 
 It walks from the value into whichever part cannot be pickled by itself, until no part of that
-fails.  What must hold: it ends soon, whatever the value (depth, breadth and time are bounded, cycles are
-seen), and runs nothing of the user's other than what pickling runs.
+fails.  What must hold: it ends soon, whatever the value (depth, breadth and time are bounded,
+cycles are seen), and runs nothing of the user's other than what pickling runs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from zfut import pickles
-from zfut.causes import size_text
+from zfut.causes import call_text, size_text
+from zfut.errors import SerializationError
 from zfut.raised import message_of
 from zfut.wire.context import packing
 
@@ -30,10 +31,37 @@ TIME_MAX_S = 1.0
 
 ATOMS = frozenset((bool, int, float, complex, str, bytes, bytearray, type(None), type(...)))
 SHOWN_KEYS = frozenset((bool, int, float, str, bytes, type(None)))
+CONTAINERS = (dict, list, tuple, set, frozenset)
 GLOBAL_OPS = frozenset(("LOAD_GLOBAL", "LOAD_NAME"))
 
 Part: TypeAlias = tuple[str, object]
 """How a part is reached: ``[...]`` is appended to the path, anything else is a step of it."""
+
+
+def refusal(value: object, error: Exception, what: str, root: str) -> SerializationError:
+    """Return the error to raise when ``error`` stopped the pickling of ``value``."""
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+        deep = "it is nested too deeply"
+        return SerializationError(what, deep, "Flatten it, or send its parts.")
+    return SerializationError(what, culprit(value, root))
+
+
+def refusal_of_call(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    error: Exception,
+    function: tuple[str, Sequence[str]],
+) -> SerializationError:
+    """Return the same for a call: it names the argument. ``function``: its name, its parameters."""
+    name, parameters = function
+    given = [(repr(p), p, value) for p, value in zip(parameters, args, strict=False)]
+    given += [(str(i + 1), "value", args[i]) for i in range(len(given), len(args))]
+    given += [(repr(p), p, value) for p, value in kwargs.items()]
+    for argument, root, value in given:
+        found = failure(value)
+        if found is not None:
+            return refusal(value, found, f"argument {argument} of {call_text(name)}", root)
+    return refusal((args, kwargs), error, f"the arguments of {call_text(name)}", "arguments")
 
 
 def culprit(value: object, root: str) -> str:
@@ -58,7 +86,7 @@ def failure(value: object) -> Exception | None:
     """Return what stops ``value`` from being pickled, or None."""
     try:
         with packing([]):
-            pickles.write(value, _Scale(), bool)
+            pickles.write(value, _Scale(), _leave_out)
     except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
         return error
     return None
@@ -91,6 +119,10 @@ class _Scale(io.RawIOBase):
         written = memoryview(data).nbytes
         self.size_bytes += written
         return written
+
+
+def _leave_out(buffer: pickle.PickleBuffer) -> None:
+    """Keep a buffer out of the pickle: it cannot fail."""
 
 
 def _failing_part(
@@ -127,8 +159,8 @@ def parts(value: object) -> Iterator[Part]:
     cls = type(value)
     if cls in _PARTS:
         yield from _PARTS[cls](value)
-    elif isinstance(value, type):
-        yield from _class_parts(value)
+    elif issubclass(cls, type):
+        yield from _class_parts(cast("type", value))
     elif _has_own_way(cls):
         yield from _reduced_parts(value)
     else:
@@ -224,6 +256,8 @@ def _attribute_parts(value: object) -> Iterator[Part]:
 
 def _has_own_way(cls: type) -> bool:
     """Whether pickling asks the class, rather than taking its attributes as they are."""
+    if issubclass(cls, CONTAINERS):
+        return True
     own = ("__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
     return pickles.reducer_of(cls) is not None or any(
         getattr(cls, way, None) is not getattr(object, way, None) for way in own

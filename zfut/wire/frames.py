@@ -31,6 +31,7 @@ LINE_BYTES = 64
 WORD_BYTES = 8
 LARGE_BYTES = 4096
 
+ONE = struct.pack("<Q", 1)
 _head = struct.Struct("<8sQQQ")
 
 

@@ -1,0 +1,72 @@
+"""Functions and classes to bytes and back, and the plain data that describes them.
+
+Code is pickled by value where the worker could not import it, with all that it refers to: a
+lambda, what is nested or interactive, what lives in ``__main__``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pickle
+from typing import Any
+
+import msgspec
+
+from zfut.errors import FunctionTooLargeError, ZfutError
+from zfut.pickles import write
+from zfut.wire.context import Noted, packing
+
+FUNCTION_MAX_BYTES = 100 * 1000 * 1000
+"""What a function or class may weigh with all that it drags along."""
+
+
+class _Limited(io.BytesIO):
+    """A file that refuses to grow beyond what a function may weigh."""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401  bytes of any kind
+        if self.tell() + memoryview(data).nbytes > FUNCTION_MAX_BYTES:
+            raise _TooLargeError
+        return super().write(data)
+
+
+class _TooLargeError(Exception):
+    """The function is too large; not for users."""
+
+
+def dump_function(function: object, what: str) -> tuple[bytes, list[object]]:
+    """Return a function's or class's code, and the references and handles it captures.
+
+    These must be kept as long as the code may run.  Raises SerializationError, or
+    FunctionTooLargeError (a ValueError) for a closure of more than 100 MB.
+    """
+    file = _Limited()
+    sink: list[Noted] = []
+    try:
+        with packing(sink):
+            write(function, file)
+    except (ZfutError, MemoryError):
+        raise
+    except _TooLargeError:
+        diagnose = importlib.import_module("zfut.wire.diagnose")
+        largest = diagnose.largest(function)
+        raise FunctionTooLargeError(what, FUNCTION_MAX_BYTES, largest) from None
+    except Exception as error:
+        diagnose = importlib.import_module("zfut.wire.diagnose")
+        raise diagnose.refusal(function, error, what, "") from error
+    return file.getvalue(), [noted.holder for noted in sink]
+
+
+def load_function(code: bytes) -> Any:  # noqa: ANN401  whatever was dumped
+    """Return what ``dump_function`` wrote; raises what its import raises."""
+    return pickle.loads(code)  # noqa: S301  from a process of this session
+
+
+def dump_plain(data: object) -> bytes:
+    """Return msgpack for data that is no code: numbers, text, bytes, lists, maps."""
+    return msgspec.msgpack.encode(data)
+
+
+def load_plain(data: bytes) -> Any:  # noqa: ANN401  whatever was dumped
+    """Return what ``dump_plain`` wrote; tuples come back as lists."""
+    return msgspec.msgpack.decode(data)
