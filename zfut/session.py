@@ -27,7 +27,6 @@ from zfut.ids import PUT_INDEX, ProcUid, node_of, short
 from zfut.refs import ObjectRef
 from zfut.store.backend import Store
 from zfut.wire import serialize
-from zfut.wire.serialize import Encoding
 from zfut.wire.specs import Address, Stored
 
 Refs = Sequence[ObjectRef[Any]]
@@ -252,7 +251,7 @@ class Session:
         state = row.state
         if state == INLINE:
             encoding = row.encoding
-            if encoding == Encoding.PICKLE and not row.contains and row.owner is None:
+            if encoding == serialize.PICKLE and not row.contains and row.owner is None:
                 return serialize.unpack(encoding, row.value)
             return self._unpack(object_id, encoding, row.value)
         if state == FAILED:

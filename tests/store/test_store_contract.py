@@ -44,8 +44,8 @@ def held(store: Store, offset: int, size: int) -> bytes:
 
 
 def test_parts_land_where_they_should(store: Store) -> None:
-    array = np.arange(6, dtype=np.int32)
-    fortran = np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3))
+    array: Any = np.arange(6, dtype=np.int32)
+    fortran: Any = np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3))
     parts = [
         b"bytes",
         bytearray(b"bytearray"),
@@ -107,8 +107,9 @@ def test_a_range_that_is_not_inside_is_refused(store: Store, offset: int, size: 
 
 
 def test_parts_that_cannot_be_copied_change_nothing(store: Store) -> None:
+    gaps: Any = np.arange(10)[::2]
     with pytest.raises(BufferError):
-        store.write(0, [b"fine", np.arange(10)[::2]], [0, 64])
+        store.write(0, [b"fine", gaps], [0, 64])
     with pytest.raises(ValueError, match="zip"):
         store.write(0, [b"fine", b"no place"], [0])
     assert held(store, 0, 128) == bytes(128)

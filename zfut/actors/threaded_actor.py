@@ -50,5 +50,5 @@ class ThreadedActor:
         return bool(room or worker.end is not None or worker.runner.exit_wanted)
 
     def _run(self, call: Call) -> None:
-        self._worker.loop.post(self._worker.runner.run(call))
+        self._worker.runner.run(call, self._worker.loop.post)
         self._worker.loop.wake()

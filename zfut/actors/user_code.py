@@ -122,8 +122,11 @@ class Runner:
 
     # ---------------------------------------------------------------- running
 
-    def run(self, call: Call) -> Returned:
-        """Run one call on this thread, whatever it does; exits are noted, not taken."""
+    def run(self, call: Call, post: Callable[[Returned], None]) -> None:
+        """Run one call on this thread, whatever it does; exits are noted, not taken.
+
+        The answer is posted while the result, and the references in it, are still held.
+        """
         name = self.name_of(call)
         context = running.set(self.context(call, name))
         covering = cover.set(call.spec.task_id)
@@ -134,9 +137,9 @@ class Runner:
             value = function(*args, **kwargs)
             args = kwargs = ()  # type: ignore[assignment]  their holds end before the answer
             took = time.monotonic_ns() - began
-            return self.returned(call, name, value, took)
+            post(self.returned(call, name, value, took))
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
-            return self.failed(call, name, error, time.monotonic_ns() - began)
+            post(self.failed(call, name, error, time.monotonic_ns() - began))
         finally:
             cover.reset(covering)
             running.reset(context)

@@ -92,9 +92,7 @@ class WorkerProcess:
                     return self._leave(self.end.code)
                 flushed_at = time.monotonic_ns()
                 continue
-            returned = self.runner.run(call)
-            loop.post(returned)
-            del returned
+            self.runner.run(call, loop.post)
             unflushed += 1
             if self.runner.exit_wanted or call.kind == CREATE:
                 code = self._after_special(call)

@@ -105,8 +105,9 @@ def _open_shm(wanted_bytes: int, _fallback_dir: str) -> Backing:
     advice = None
     if capacity_bytes < wanted_bytes:
         advice = (
-            f"the object store has {size_text(capacity_bytes)} instead of {size_text(wanted_bytes)}, "
-            f"because {SHM_DIR} has no more: enlarge it (docker run --shm-size=...)"
+            f"the object store has {size_text(capacity_bytes)} instead of "
+            f"{size_text(wanted_bytes)}, because {SHM_DIR} has no more: enlarge it "
+            "(docker run --shm-size=...)"
         )
     fd, name = tempfile.mkstemp(prefix="zfut-arena-", dir=SHM_DIR)
     with _closed_on_error(fd, name):
@@ -120,8 +121,9 @@ def _open_file(wanted_bytes: int, fallback_dir: str) -> Backing:
     if capacity_bytes < min(wanted_bytes, CAPACITY_MIN_BYTES):
         raise _too_small(fallback_dir, capacity_bytes)
     advice = (
-        f"the object store is a file of {size_text(capacity_bytes)} in {fallback_dir}, which makes "
-        f"large values slow: allow memfd_create, or give {SHM_DIR} {size_text(wanted_bytes)}"
+        f"the object store is a file of {size_text(capacity_bytes)} in {fallback_dir}, which "
+        f"makes large values slow: allow memfd_create, or give {SHM_DIR} "
+        f"{size_text(wanted_bytes)}"
     )
     fd, name = tempfile.mkstemp(prefix="zfut-arena-", dir=fallback_dir)
     with _closed_on_error(fd, name):

@@ -25,23 +25,32 @@ class Noted(NamedTuple):
     """Keeps the value alive."""
 
 
-class Slots(threading.local):
-    """What belongs to a thread."""
+class Packing:
+    """What one thread pickles now."""
 
-    sink: list[Noted] | None = None
+    __slots__ = ("sink",)
+
+    def __init__(self) -> None:
+        self.sink: list[Noted] | None = None
 
 
-slots = Slots()
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.packing = Packing()
+
+
+thread = _Thread()
+"""``thread.packing`` is looked up once for each value: a thread's own attributes are slow."""
 
 
 def ref_sink() -> list[Noted] | None:
     """Return the list that takes the references pickled now, or None outside zfut."""
-    return slots.sink
+    return thread.packing.sink
 
 
 def note_reference(holder: object, object_id: bytes, owner: Address) -> None:
     """Take note of a reference that is being pickled; outside of a packed value: UsageError."""
-    sink = slots.sink
+    sink = thread.packing.sink
     if sink is None:
         text = (
             f"A {type(holder).__name__} was pickled outside zfut, where nothing keeps it alive."
@@ -53,15 +62,15 @@ def note_reference(holder: object, object_id: bytes, owner: Address) -> None:
 class packing:  # noqa: N801  used like a function
     """``with packing(sink):`` collects the references pickled inside in ``sink``."""
 
-    __slots__ = ("_outer", "_sink")
+    __slots__ = ("_outer", "_packing", "_sink")
 
     def __init__(self, sink: list[Noted]) -> None:
         self._sink = sink
-        self._outer: list[Noted] | None = None
+        self._packing = thread.packing
+        self._outer = self._packing.sink
 
     def __enter__(self) -> list[Noted]:
-        self._outer = slots.sink
-        slots.sink = self._sink
+        self._packing.sink = self._sink
         return self._sink
 
     def __exit__(
@@ -70,4 +79,4 @@ class packing:  # noqa: N801  used like a function
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        slots.sink = self._outer
+        self._packing.sink = self._outer

@@ -52,7 +52,7 @@ def refusal_of_call(
     error: Exception,
     function: tuple[str, Sequence[str]],
 ) -> SerializationError:
-    """Return the same for a call: it names the argument. ``function``: its name, its parameters."""
+    """Return the same for a call of ``function``, (name, parameters): it names the argument."""
     name, parameters = function
     given = [(repr(p), p, value) for p, value in zip(parameters, args, strict=False)]
     given += [(str(i + 1), "value", args[i]) for i in range(len(given), len(args))]

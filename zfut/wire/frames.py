@@ -24,6 +24,7 @@ from zfut.errors import RemoteProtocolError
 MAGIC = b"zfutfrm\x01"
 HEAD_BYTES = 32
 ENTRY_BYTES = 16
+HEAD_OF_ONE_BYTES = HEAD_BYTES + ENTRY_BYTES
 
 LINE_BYTES = 64
 """A line of the processor's cache: what vector instructions like best."""
@@ -33,26 +34,35 @@ LARGE_BYTES = 4096
 
 ONE = struct.pack("<Q", 1)
 _head = struct.Struct("<8sQQQ")
+_head_of_one = struct.Struct("<8sQQQQQ")
 
 
 def lay_out(
     data: bytes, buffers: Sequence[pickle.PickleBuffer]
 ) -> tuple[int, list[bytes | memoryview], list[int]]:
     """Return the block's size, and its parts with the offset of each."""
-    views = [buffer.raw() for buffer in buffers]
-    start = HEAD_BYTES + ENTRY_BYTES * len(views)
+    if len(buffers) == 1:
+        view = buffers[0].raw()
+        offset = (HEAD_OF_ONE_BYTES + len(data) + LINE_BYTES - 1) & -LINE_BYTES
+        size = view.nbytes
+        head = _head_of_one.pack(MAGIC, 1, HEAD_OF_ONE_BYTES, len(data), offset, size)
+        return offset + size, [head + data, view], [0, offset]
+    start = HEAD_BYTES + ENTRY_BYTES * len(buffers)
     end = start + len(data)
+    parts: list[bytes | memoryview] = [b""]
     offsets = [0]
     numbers: list[int] = []
-    for view in views:
-        large = len(views) == 1 or view.nbytes >= LARGE_BYTES
-        align = (LINE_BYTES if large else WORD_BYTES) - 1
-        offset = (end + align) & ~align
+    for buffer in buffers:
+        view = buffer.raw()
+        align = LINE_BYTES if view.nbytes >= LARGE_BYTES else WORD_BYTES
+        offset = (end + align - 1) & -align
+        parts.append(view)
         offsets.append(offset)
         numbers += (offset, view.nbytes)
         end = offset + view.nbytes
-    head = struct.pack(f"<8sQQQ{len(numbers)}Q", MAGIC, len(views), start, len(data), *numbers)
-    return end, [head + data, *views], offsets
+    head = _head.pack(MAGIC, len(buffers), start, len(data))
+    parts[0] = head + struct.pack(f"<{len(numbers)}Q", *numbers) + data
+    return end, parts, offsets
 
 
 def take_apart(block: memoryview) -> tuple[memoryview, list[memoryview]]:

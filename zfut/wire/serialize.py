@@ -38,7 +38,7 @@ from zfut.pickles import (
 from zfut.task_errors import decode_failure
 from zfut.wire import arrow, frames
 from zfut.wire.code import dump_function, dump_plain, load_function, load_plain
-from zfut.wire.context import Noted, note_reference, packing, ref_sink, slots
+from zfut.wire.context import Noted, note_reference, packing, ref_sink, thread
 from zfut.wire.specs import Address
 
 __all__ = [
@@ -114,6 +114,7 @@ class Packed(msgspec.Struct, frozen=True, gc=False):
         return b"".join(pieces)
 
 
+AT_START = (0,)
 NOTHING = Packed(NONE, 0, (), ())
 
 
@@ -129,7 +130,7 @@ def pack(value: object, what: str = "the value", root: str = "value") -> Packed:
         return NOTHING
     kind = type(value)
     if kind is bytes:
-        return Packed(RAW, len(value), (value,), (0,))  # type: ignore[arg-type]
+        return Packed(RAW, len(value), (value,), AT_START)  # type: ignore[arg-type]
     if kind not in NEVER_ARROW and arrow.is_arrow(value):
         packed = _pack_arrow(value)
         if packed is not None:
@@ -162,8 +163,9 @@ def pack_call(
 def _pickled(value: object) -> Packed:
     sink: list[Noted] = []
     buffers: list[pickle.PickleBuffer] = []
-    outer = slots.sink
-    slots.sink = sink
+    state = thread.packing
+    outer = state.sink
+    state.sink = sink
     try:
         data = plain(value, buffers.append)
         if data is None:
@@ -171,12 +173,12 @@ def _pickled(value: object) -> Packed:
             buffers.clear()
             data = thorough(value, buffers.append)
     finally:
-        slots.sink = outer
+        state.sink = outer
     if not sink and not buffers:
-        return Packed(PICKLE, len(data), (data,), (0,))
+        return Packed(PICKLE, len(data), (data,), AT_START)
     refs = tuple((noted.object_id, noted.owner) for noted in sink)
     if not buffers:
-        return Packed(PICKLE, len(data), (data,), (0,), refs, sink)
+        return Packed(PICKLE, len(data), (data,), AT_START, refs, sink)
     size_bytes, parts, offsets = frames.lay_out(data, buffers)
     return Packed(FRAMED, size_bytes, parts, offsets, refs, sink)
 
