@@ -16,7 +16,7 @@ from zfut.errors import did_you_mean
 from zfut.options import ACTOR_OPTIONS, METHOD_OPTIONS, TASK_OPTIONS, Options, merge
 from zfut.refs import ObjectRef
 from zfut.session import Session, current
-from zfut.signatures import Checker, checker_of
+from zfut.signatures import Checker, checker_of, has_coroutines
 from zfut.wire import messages as m
 from zfut.wire import serialize
 from zfut.wire.specs import Address
@@ -183,7 +183,7 @@ class RemoteClass(Generic[P, T]):
     def _concurrency(self) -> int:
         if self._options.max_concurrency is not None:
             return self._options.max_concurrency
-        return ASYNC_CONCURRENCY if _has_coroutines(self._cls) else 1
+        return ASYNC_CONCURRENCY if has_coroutines(self._cls) else 1
 
     def _register(
         self, session: Session, creation: Creation, handle: ActorHandle[T]
@@ -357,14 +357,6 @@ class ActorMethod(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<method {self._method} of {self._handle!r}>"
-
-
-def _has_coroutines(cls: type) -> bool:
-    return any(
-        inspect.iscoroutinefunction(inspect.getattr_static(cls, name, None))
-        for name in dir(cls)
-        if not name.startswith("__")
-    )
 
 
 def methods_of(cls: type) -> dict[str, MethodInfo]:

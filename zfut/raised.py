@@ -151,7 +151,7 @@ def assemble(
         made: E = layout.__new__(cls, fields["message"], fields["exceptions"])
     else:
         made = layout.__new__(cls, *args)
-    made.args = args
+    object.__setattr__(made, "args", args)  # a frozen dataclass has a __setattr__ that refuses
     for name, value in fields.items():
         try:
             object.__setattr__(made, name, value)

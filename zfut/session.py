@@ -6,7 +6,6 @@ by ``init``; in a worker it is there from the start.
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import itertools
 import os
@@ -424,6 +423,8 @@ class Session:
         return self.value_of(object_id, self._rows[object_id])
 
     def _await_in_loop(self, object_id: bytes) -> Generator[Any, None, None]:
+        import asyncio  # noqa: PLC0415  only programs with an event loop get here
+
         aio = asyncio.get_running_loop()
         thread = threading.get_ident()
         ready = aio.create_future()
@@ -502,7 +503,7 @@ class _RefFuture(concurrent.futures.Future[Any]):
         return True
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
+def _resolve(future: Any) -> None:
     if not future.done():
         future.set_result(None)
 

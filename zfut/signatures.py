@@ -95,4 +95,13 @@ def checker_of(function: Callable[..., Any], name: str, *, skip_first: bool) -> 
     return Checker(name, needed, max(most, -1), names, open_kwargs, keywords)
 
 
+def has_coroutines(cls: type) -> bool:
+    """Whether a class has any coroutine method: its actors run an event loop."""
+    return any(
+        inspect.iscoroutinefunction(inspect.getattr_static(cls, name, None))
+        for name in dir(cls)
+        if not name.startswith("__")
+    )
+
+
 _STAR = inspect.Parameter.VAR_POSITIONAL

@@ -39,6 +39,9 @@ READ_ONLY_NOTE = (
     "Use zfut.get(ref, copy=True) or array.copy() for one that can be changed."
 )
 
+KINDS = {**ZfutError.by_name, ZfutError.__name__: ZfutError}
+"""The errors that travel by their names."""
+
 HIDDEN_FILES = (__file__.removesuffix("task_errors.py"), pickle.__file__)
 """The beginnings of the names of files that are the framework's, not the user's."""
 
@@ -115,7 +118,8 @@ def encode_error(error: ZfutError) -> bytes:
     earlier = failure_of(error)
     if earlier is not None:
         return encode_failure(earlier)
-    kind = next(c.__name__ for c in type(error).__mro__ if c.__name__ in ZfutError.by_name)
+    known = (cls for cls in type(error).__mro__ if KINDS.get(cls.__name__) is cls)
+    kind = next(known, ZfutError).__name__
     fields = tuple(tellable(field) for field in error.args)
     return encode_failure(Failure(kind, clip(str(error)), system=kind, fields=fields))
 
@@ -148,7 +152,7 @@ def describe_failure(failure: bytes) -> str:
 
 def _system_error(failure: Failure) -> ZfutError:
     try:
-        error = ZfutError.by_name[failure.system](*failure.fields)
+        error: ZfutError = KINDS[failure.system](*failure.fields)
     except (KeyError, TypeError):
         error = InternalError(f"unknown error {failure.system!r}", failure.message)
     if isinstance(error, ActorDiedError) and error.failure:

@@ -100,31 +100,42 @@ def test_a_much_larger_warm_range_is_not_broken_up_for_a_small_one() -> None:
     assert allocate(memory, 100 * MIB) == warm
 
 
-def test_the_warm_part_of_a_merged_range_is_used_first() -> None:
-    memory = extents((0, 16 * MIB))
-    low, middle = allocate(memory, 4 * MIB), allocate(memory, MIB)
-    memory.take(4 * MIB)  # Cold memory goes from the end.
-    free(memory, middle)  # Merges with the cold memory behind it ...
-    free(memory, low)  # ... and all of the warm span is one.
-    assert allocate(memory, 5 * MIB) == 0
-    assert memory.allocated == {0: 5 * MIB}
+def warm_at_the_end() -> Extents:
+    """A free range of 5 MiB of which only the last was ever used."""
+    memory = extents((4 * MIB, MIB))
+    warm = allocate(memory, MIB)
+    memory.add(0, 4 * MIB)
+    assert free(memory, warm) == MIB
+    assert memory.largest_bytes == 5 * MIB
+    return memory
 
+
+@pytest.mark.parametrize(
+    ("size", "offset"), [(MIB, 4 * MIB), (MIB // 2, 4 * MIB), (2 * MIB, 3 * MIB)]
+)
+def test_the_warm_part_of_a_range_is_used_first(size: int, offset: int) -> None:
+    assert allocate(warm_at_the_end(), size) == offset
+
+
+def test_the_rest_of_a_warm_part_stays_warm() -> None:
+    memory = warm_at_the_end()
+    first = allocate(memory, MIB // 2)
+    assert allocate(memory, MIB // 2) == first + MIB // 2
+
+
+def test_memory_that_is_added_leaves_its_neighbour_warm() -> None:
+    memory = warm_at_the_end()
+    memory.add(5 * MIB, 5 * MIB)
+    memory.check()
+    assert allocate(memory, MIB) == 4 * MIB
+
+
+def test_warm_parts_that_touch_become_one() -> None:
     memory = extents((0, MIB), (MIB, 3 * MIB), (4 * MIB, MIB))
     held = [allocate(memory, MIB) for _ in range(5)]
     for index in (0, 1, 4, 3):
         free(memory, held[index])
     assert allocate(memory, 2 * MIB) == held[3]
-
-
-def test_a_larger_value_covers_the_warm_part_at_the_end_of_a_range() -> None:
-    memory = extents((0, 4 * MIB))
-    assert memory.take(MIB) == [(3 * MIB, MIB)]
-    first, last = allocate(memory, 2 * MIB), allocate(memory, MIB)
-    memory.free(first)
-    allocate(memory, 64)
-    memory.free(last)
-    assert allocate(memory, 2 * MIB - 64) == 64
-    assert allocate(memory, MIB) == last
 
 
 def test_free_returns_the_size_and_refuses_what_is_not_an_allocation() -> None:
@@ -163,6 +174,14 @@ def test_take_gives_whole_pages_and_cold_ones_first() -> None:
     ]
     memory.check()
     assert memory.allocated == {kept: 64}
+
+
+def test_take_spares_the_warm_part_of_a_range() -> None:
+    memory = warm_at_the_end()
+    assert memory.take(MIB) == [(0, MIB)]
+    assert memory.take(3 * MIB) == [(MIB, 3 * MIB)]
+    assert memory.take(MIB) == [(4 * MIB, MIB)]
+    memory.check()
 
 
 def test_take_leaves_what_is_no_whole_page() -> None:

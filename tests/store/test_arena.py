@@ -206,6 +206,20 @@ def test_a_child_that_closes_takes_nothing_from_its_parent(arena: Arena) -> None
     Arena.attach(arena.info).close()
 
 
+def test_warm_is_what_this_process_has_written(arena: Arena, kind: str) -> None:
+    twin = Arena.attach(arena.info)
+    arena.write(PAGE - 1, [b"xx", b"y"], [0, 8 * PAGE])
+    assert (arena.warm_bytes, twin.warm_bytes) == (3 * PAGE, 0)
+    arena.write(0, [bytes(10 * PAGE)], [0])
+    assert arena.warm_bytes == 10 * PAGE
+    assert in_child(lambda: arena.warm_bytes == 0)
+    arena.punch(PAGE, 4 * PAGE)
+    assert arena.warm_bytes == (6 if kind == "memfd" else 10) * PAGE
+    arena.close()
+    assert arena.warm_bytes == 0
+    twin.close()
+
+
 def faults(work: Callable[[], None]) -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     work()
@@ -303,6 +317,18 @@ def test_punch_gives_pages_back_unless_that_could_kill(arena: Arena, kind: str) 
     data = os.urandom(3 * MIB)
     arena.write(0, [data], [0])
     assert held(arena, 0, 4 * MIB) == data + b"x" * MIB
+
+
+def test_punched_pages_are_cold(tmp_path: Path) -> None:
+    if not can_populate():
+        pytest.skip("this kernel cannot populate page tables")
+    arena = Arena.create(64 * MIB, str(tmp_path), ("memfd",))
+    data = bytes(8 * MIB)
+    arena.write(0, [data], [0])
+    arena.punch(0, len(data))
+    # Taken for warm, each page would be a fault.
+    assert faults(lambda: arena.write(0, [data], [0])) < len(data) // PAGE // 10
+    arena.close()
 
 
 def test_memory_is_used_when_it_is_written(kind: str, tmp_path: Path) -> None:

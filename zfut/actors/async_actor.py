@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from zfut.actors.worker import WorkerProcess
 
 
-def is_async(instance: Any) -> bool:
-    """Whether an actor has any coroutine method."""
-    kind = type(instance)
-    return any(
-        inspect.iscoroutinefunction(inspect.getattr_static(kind, name, None))
-        for name in dir(kind)
-        if not name.startswith("__")
-    )
-
-
 class AsyncActor:
     """The main loop of an actor with coroutines."""
 

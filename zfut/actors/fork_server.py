@@ -16,12 +16,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import select
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -30,7 +32,14 @@ from zfut.actors import places
 from zfut.actors.start import NodePlan
 
 PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
+
+FIRST = ("zfut.actors.node_manager", "zfut.actors.worker")
+"""What every process of the node needs: imported once, shared after each fork."""
+
+LATER = ("asyncio", "zfut.actors.async_actor", "concurrent.futures.thread")
+"""What some workers need: imported in the first idle moment."""
+
+IDLE_MS = 100
 
 
 class ForkWorker(msgspec.Struct, tag=True, array_like=True):
@@ -94,11 +103,12 @@ class Root:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        _import(FIRST)
         gc.collect()
         gc.freeze()
         self._manager_pid = self._fork_manager(arena)
         self._manager_end.close()
-        self._preload()
+        _import(self._plan.preload)
         code = 1
         try:
             code = self._serve(arena)
@@ -107,14 +117,6 @@ class Root:
             arena.close()
             places.remove(Path(self._plan.directory))
         return code
-
-    def _preload(self) -> None:
-        for name in self._plan.preload:
-            with contextlib.suppress(ImportError):
-                __import__(name)
-        if self._plan.preload:
-            gc.collect()
-            gc.freeze()
 
     # ---------------------------------------------------------------- children
 
@@ -169,8 +171,14 @@ class Root:
         poll.register(self._wake_read, select.POLLIN)
         if self._life_fd >= 0:
             poll.register(self._life_fd, select.POLLIN)
+        later = [LATER]
         while True:
-            for fd, _ in poll.poll():
+            ready = poll.poll(IDLE_MS if later else None)
+            if not ready and later:
+                _import(later.pop())
+                gc.collect()
+                gc.freeze()
+            for fd, _ in ready:
                 if fd == self._life_fd:
                     return 0
                 if fd == self._wake_read:
@@ -244,6 +252,12 @@ class Root:
         for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _leave(code: int) -> None:

@@ -17,7 +17,10 @@ from zfut.config import Config
 from zfut.errors import SessionError
 from zfut.ids import TASK_UNITS, NodeUid, proc_uid
 
-PRELOADABLE = ("numpy", "pyarrow", "cloudpickle")
+ALWAYS_PRELOADED = ("cloudpickle",)
+"""Every worker needs it to open a function; imported once, it is there after a fork."""
+
+PRELOADABLE = ("numpy", "pyarrow")
 """Modules that workers inherit ready-made if the driver has them."""
 
 READY_TIMEOUT_S = 30.0
@@ -83,7 +86,7 @@ def make_plan(
         embedded=embedded,
         driver_pid=os.getpid() if embedded else 0,
         sys_path=sys_path,
-        preload=[name for name in PRELOADABLE if name in sys.modules],
+        preload=[*ALWAYS_PRELOADED, *(name for name in PRELOADABLE if name in sys.modules)],
     )
 
 

@@ -15,12 +15,10 @@ import sys
 import time
 from typing import Any
 
-from zfut.actors.async_actor import AsyncActor, is_async
 from zfut.actors.failures import WordedFailures
 from zfut.actors.loop import Loop
 from zfut.actors.mailbox import Mailbox
 from zfut.actors.start import NodePlan
-from zfut.actors.threaded_actor import ThreadedActor
 from zfut.actors.user_code import Runner
 from zfut.core import effects as f
 from zfut.core.executor.inbox import CREATE, Call
@@ -28,6 +26,7 @@ from zfut.core.worker import WorkerMachine
 from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR
 from zfut.ids import ProcUid, node_of, short
 from zfut.session import Session, set_current
+from zfut.signatures import has_coroutines
 from zfut.store import Arena
 from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_worker
@@ -119,9 +118,13 @@ class WorkerProcess:
 
     def _serve_actor(self) -> int | None:
         """Actors with coroutines or threads have main loops of their own."""
-        if is_async(self.runner.instance):
+        if has_coroutines(type(self.runner.instance)):
+            from zfut.actors.async_actor import AsyncActor  # noqa: PLC0415  imports asyncio
+
             return AsyncActor(self).run()
         if self.machine.executor.max_concurrency > 1:
+            from zfut.actors.threaded_actor import ThreadedActor  # noqa: PLC0415
+
             return ThreadedActor(self).run()
         return None
 

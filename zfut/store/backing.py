@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ def _open_shm(wanted_bytes: int, _fallback_dir: str) -> Backing:
             f"{size_text(wanted_bytes)}, because {SHM_DIR} has no more: enlarge it "
             "(docker run --shm-size=...)"
         )
-    fd, name = tempfile.mkstemp(prefix="zfut-arena-", dir=SHM_DIR)
+    fd, name = _new_file(SHM_DIR)
     with _closed_on_error(fd, name):
         os.ftruncate(fd, capacity_bytes)
         return _backing("shm", fd, capacity_bytes, name, advice)
@@ -125,7 +124,7 @@ def _open_file(wanted_bytes: int, fallback_dir: str) -> Backing:
         f"makes large values slow: allow memfd_create, or give {SHM_DIR} "
         f"{size_text(wanted_bytes)}"
     )
-    fd, name = tempfile.mkstemp(prefix="zfut-arena-", dir=fallback_dir)
+    fd, name = _new_file(fallback_dir)
     with _closed_on_error(fd, name):
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(fd, 0, capacity_bytes)
@@ -154,6 +153,12 @@ def _backing(
         name = None
     inode = os.fstat(fd).st_ino
     return Backing(fd, ArenaInfo(kind, path, capacity_bytes, inode, advice), name)
+
+
+def _new_file(directory: str) -> tuple[int, str]:
+    """Make an empty file that only this user can open; return its descriptor and name."""
+    name = f"{directory}/zfut-arena-{os.getpid()}-{os.urandom(8).hex()}"
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name
 
 
 def _clipped(wanted_bytes: int, directory: str) -> int:

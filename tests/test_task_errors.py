@@ -1,0 +1,705 @@
+"""An exception between the task that raised it and the caller of get."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import gc
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import cloudpickle
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zfut import errors, raised
+from zfut.errors import TaskError, UnpicklableExceptionError
+from zfut.task_errors import (
+    capture,
+    decode_failure,
+    dependency_failed,
+    describe_failure,
+    encode_error,
+    encode_failure,
+)
+from zfut.wire import serialize
+
+PICKLERS = [pickle.dumps, cloudpickle.dumps]
+
+
+def fail(
+    function: Callable[[], object], name: str = "f", pid: int = 813, actor: str | None = None
+) -> bytes:
+    """Run a task as an executor does and return its failure."""
+    try:
+        function()
+    except BaseException as error:  # noqa: BLE001  as an executor
+        failure = capture(error, task_name=name, pid=pid, node="b1", actor_repr=actor)
+        return encode_failure(failure)
+    raise AssertionError(function)
+
+
+def thrower(error: BaseException) -> Callable[[], NoReturn]:
+    def throw() -> NoReturn:
+        raise error
+
+    return throw
+
+
+def arrive(error: BaseException) -> Any:
+    """Raise in a task, and return what the driver gets."""
+    return decode_failure(fail(thrower(error)))
+
+
+class AppError(Exception):
+    """Has a constructor of its own, several arguments, and says its message differently."""
+
+    def __init__(self, code: int, *, where: str = "here") -> None:
+        super().__init__(f"code {code} {where}")
+        self.code = code
+        self.where = where
+
+    @property
+    def shown(self) -> str:
+        return f"<{self.code}>"
+
+    def __str__(self) -> str:
+        return f"app: {self.args[0]}"
+
+
+class ReducedError(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__("reduced")
+        self.a, self.b = a, b
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReducedError, (self.a, self.b), {"note": "by reduce"}
+
+
+class SlottedError(ValueError):
+    __slots__ = ("left", "never_set", "right")
+
+    def __init__(self, left: int, right: int) -> None:
+        super().__init__(left, right)
+        self.left, self.right = left, right
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    x: int
+    y: str
+
+
+class NewError(OSError):
+    def __new__(cls, path: str, extra: int) -> NewError:
+        made = super().__new__(cls, 2, "gone", path)
+        made.extra = extra
+        return made
+
+    def __init__(self, path: str, extra: int) -> None:
+        super().__init__(2, "gone", path)
+
+    extra: int
+
+
+class NameClashError(Exception):
+    """Its attributes have the names of TaskError's."""
+
+    def __init__(self) -> None:
+        super().__init__("clash")
+        self.pid = "my pid"
+        self.node = "my node"
+        self.cause = "my cause"
+
+    @property
+    def task_name(self) -> str:
+        return "my name"
+
+
+class ClosedError(Exception):
+    def __init_subclass__(cls) -> None:
+        text = "closed"
+        raise TypeError(text)
+
+
+class AbortError(BaseException):
+    pass
+
+
+class MyGroup(ExceptionGroup[Exception]):
+    def __new__(cls, excs: list[Exception], tag: str) -> MyGroup:
+        made = super().__new__(cls, f"group {tag}", excs)
+        made.tag = tag
+        return made
+
+    def derive(self, excs: Any) -> MyGroup:
+        return MyGroup(list(excs), self.tag)
+
+    tag: str
+
+
+class CannotLoadError(Exception):
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refuse_to_load, ()
+
+
+def _refuse_to_load() -> NoReturn:
+    text = "not here"
+    raise RuntimeError(text)
+
+
+# ------------------------------------------------------------------ both classes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("division by zero"),
+        KeyError("missing"),
+        AppError(7, where="there"),
+        ReducedError(1, 2),
+        SlottedError(1, 2),
+        FrozenError(1, "y"),
+        NewError("/nowhere", 5),
+        FileNotFoundError(2, "No such file", "/nowhere"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        StopIteration(5),
+        SystemExit(3),
+        ImportError("no", name="helpers", path="/p"),
+        SyntaxError("bad", ("file.py", 1, 2, "x =", 1, 3)),
+        AbortError("stop"),
+        ExceptionGroup("many", [ValueError(1), ExceptionGroup("in", [KeyError("k")])]),
+        MyGroup([ValueError(1)], "t"),
+        errors.ActorDiedError(b"\x01", "Counter", "killed"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_it_is_both_a_task_error_and_the_users_class(error: BaseException) -> None:
+    """Behaviours 1, 2, 9, 13."""
+    vars(error)["noted"] = ["kept"]
+    got = arrive(error)
+    loaded = [pickle.loads(dumps(got)) for dumps in PICKLERS]  # noqa: S301
+    for one in [got, *loaded, copy.copy(got), copy.deepcopy(got)]:
+        assert isinstance(one, TaskError)
+        assert isinstance(one, type(error))
+        assert type(one.cause) is type(error)
+        for made in (one, one.cause):
+            assert repr(made.args) == repr(error.args)
+            if not isinstance(error, ReducedError):  # it says itself what is sent
+                assert vars(made)["noted"] == ["kept"]
+            for name in ("code", "where", "a", "b", "left", "right", "x", "y", "extra", "tag"):
+                assert getattr(made, name, None) == getattr(error, name, None)
+            for name in ("errno", "strerror", "filename", "object", "start", "value", "name"):
+                assert getattr(made, name, None) == getattr(error, name, None)
+            for name in ("lineno", "text", "path", "message"):
+                if not hasattr(TaskError("", "", ()), name) or made is one.cause:
+                    assert getattr(made, name, None) == getattr(error, name, None)
+        assert str(one.cause) == str(error)
+        assert str(one) == str(got)
+        assert one.as_instanceof_cause() is one
+
+
+def test_methods_and_properties_of_the_user_work() -> None:
+    got = arrive(AppError(7))
+    assert got.shown == "<7>"
+    assert type(got).__name__ == "TaskError(AppError)"
+    assert not hasattr(arrive(SlottedError(1, 2)), "never_set")
+
+
+def test_the_class_is_made_once_and_does_not_outlive_its_use() -> None:
+    class LocalError(Exception):
+        pass
+
+    first, second = arrive(LocalError(1)), arrive(LocalError(2))
+    assert type(first) is type(second)
+    assert type(first).__mro__[1] is LocalError
+    del first, second
+    gc.collect()
+    assert LocalError.__subclasses__() == []
+
+
+def test_a_plain_exception_is_a_task_error_with_its_arguments() -> None:
+    for cls in (Exception, BaseException):
+        got = arrive(cls("boom", 3))
+        assert type(got).__name__ == "TaskError"
+        assert got.args == ("boom", 3)
+        assert type(got.cause) is cls
+
+
+def test_where_it_was_raised() -> None:
+    got = arrive(ValueError("boom"))
+    assert (got.task_name, got.pid, got.node) == ("f", 813, "b1")
+    assert got.type_name == "ValueError"
+    assert got.message == "boom"
+    assert got.remote_traceback.endswith("ValueError: boom\n")
+    assert decode_failure(fail(thrower(ValueError())), b"\x05").task_id == b"\x05"  # type: ignore[attr-defined]
+
+
+def test_attributes_of_the_user_win_but_for_the_cause() -> None:
+    got = arrive(NameClashError())
+    assert (got.pid, got.node, got.task_name) == ("my pid", "my node", "my name")
+    assert isinstance(got.cause, NameClashError)
+    assert got.cause.cause == "my cause"  # type: ignore[comparison-overlap]
+    assert "f() failed in pid 813 on node b1" in str(got)
+
+
+def test_what_is_changed_on_arrival_is_pickled_too() -> None:
+    got = arrive(AppError(7))
+    got.add_note("while loading")
+    got.code = 8
+    got.seen = True
+    again = arrive(AppError(9))
+    again.add_note("one")
+    twice = pickle.loads(pickle.dumps(again))  # noqa: S301
+    twice.add_note("two")
+    for dumps in PICKLERS:
+        loaded = pickle.loads(dumps(got))  # noqa: S301
+        assert loaded.__notes__ == ["while loading"]
+        assert (loaded.code, loaded.seen) == (8, True)
+        assert loaded.cause.code == 7
+        assert pickle.loads(dumps(twice)).__notes__ == ["one", "two"]  # noqa: S301
+
+
+def test_a_class_that_forbids_subclassing_gives_a_plain_task_error_and_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Behaviour 3."""
+    with caplog.at_level(logging.WARNING, "zfut"):
+        got = [arrive(ClosedError("boom")) for _ in range(2)]
+    for one in (*got, pickle.loads(pickle.dumps(got[0]))):  # noqa: S301
+        assert isinstance(one, TaskError)
+        assert not isinstance(one, ClosedError)
+        assert isinstance(one.cause, ClosedError)
+        assert one.args == ("boom",)
+        assert one.as_instanceof_cause() is one
+        assert "Catch TaskError (not " in str(one)
+    assert len(caplog.records) == 1
+    assert "ClosedError cannot be subclassed (TypeError: closed)" in caplog.text
+    assert "Catch zfut.errors.TaskError" in caplog.text
+
+
+def test_groups_work_with_except_star() -> None:
+    """Behaviour 9."""
+    seen: list[object] = []
+    for group in (
+        ExceptionGroup(
+            "many", [ValueError(1), TypeError(2), ExceptionGroup("x", [KeyError(3)])]
+        ),
+        MyGroup([ValueError(1), TypeError(2), KeyError(3)], "t"),
+    ):
+        seen.clear()
+        try:
+            raise arrive(group)
+        except* ValueError as caught:
+            seen += caught.exceptions
+            assert getattr(caught, "tag", "t") == "t"
+        except* (TypeError, KeyError) as caught:
+            seen.append(len(caught.exceptions))
+        assert repr(seen) == "[ValueError(1), 2]"
+
+
+def test_a_group_that_makes_more_of_its_own_class() -> None:
+    class SameGroup(ExceptionGroup[Exception]):
+        def derive(self, excs: Any) -> SameGroup:
+            return type(self)(self.message, excs)
+
+    got = arrive(SameGroup("m", [ValueError(1), TypeError(2)]))
+    part, _ = got.split(ValueError)
+    assert isinstance(part, SameGroup)
+    assert str(part) == "m (1 sub-exception)"
+    loaded = pickle.loads(cloudpickle.dumps(part))  # noqa: S301
+    assert type(loaded) is SameGroup
+    assert repr(loaded.exceptions) == "(ValueError(1),)"
+
+
+# ------------------------------------------------------------------ what cannot travel
+
+
+def locked() -> NoReturn:
+    error = AppError(7)
+    error.lock = threading.Lock()  # type: ignore[attr-defined]
+    raise error
+
+
+def unprintable() -> NoReturn:
+    class UnprintableError(Exception):
+        def __str__(self) -> str:
+            text = "no text"
+            raise RuntimeError(text)
+
+    raise UnprintableError
+
+
+def exits_when_pickled() -> NoReturn:
+    class ExitsError(Exception):
+        def __reduce__(self) -> NoReturn:
+            sys.exit(3)
+
+    raise ExitsError
+
+
+def too_large() -> NoReturn:
+    raise ValueError(np.zeros(raised.PICKLED_MAX_BYTES, np.uint8))
+
+
+def no_exception() -> NoReturn:
+    class ShamError(Exception):
+        def __reduce__(self) -> tuple[Any, ...]:
+            return str, ("text",)
+
+    raise ShamError
+
+
+@pytest.mark.parametrize(
+    ("function", "type_name", "why"),
+    [
+        (locked, "AppError", "cannot pickle '_thread.lock' object"),
+        (thrower(CannotLoadError("boom")), "CannotLoadError", "RuntimeError: not here"),
+        (exits_when_pickled, "ExitsError", "SystemExit: 3"),
+        (too_large, "ValueError", "larger than 8.0 MiB"),
+        (no_exception, "ShamError", "makes an instance of str"),
+    ],
+    ids=["pickle", "unpickle", "exit", "size", "sham"],
+)
+def test_what_cannot_travel_is_told_in_words(
+    function: Callable[[], object], type_name: str, why: str
+) -> None:
+    """Behaviours 4 and 5."""
+    got: Any = decode_failure(fail(function))
+    for error in (got, pickle.loads(pickle.dumps(got))):  # noqa: S301
+        assert type(error).__name__ == "TaskError"
+        assert type_name in error.type_name
+        assert str(error).splitlines()[-1].startswith(error.type_name)
+        assert "in throw" in str(error) or f"in {function.__name__}" in str(error)
+        assert why in str(error)
+        cause = error.cause
+        assert isinstance(cause, UnpicklableExceptionError)
+        assert isinstance(cause, TypeError)
+        assert cause.type_name == error.type_name
+        assert cause.message == error.message
+        assert cause.remote_traceback == error.remote_traceback
+        assert why in str(cause)
+
+
+def test_what_cannot_be_loaded_here_is_told_in_words() -> None:
+    """Behaviour 5, where the module is missing only at the driver."""
+    failure = capture(AppError(7), task_name="f", pid=1, node="b1")
+    broken = msgspec.structs.replace(failure, pickled=b"cno_such_module\nX\n.")
+    got: Any = decode_failure(encode_failure(broken))
+    assert type(got).__name__ == "TaskError"
+    assert "No module named 'no_such_module'" in str(got.cause)
+    assert str(got).endswith("AppError: app: code 7 here")
+
+
+def test_an_exception_whose_text_fails() -> None:
+    got: Any = decode_failure(fail(unprintable))
+    assert got.message == "<its __str__ failed>"
+    assert str(got)
+
+
+def test_odd_text_survives() -> None:
+    """Behaviour 11: UTF-8 included; what UTF-8 cannot say is escaped."""
+    got = arrive(ValueError("Grüße 你好 \udcff"))
+    assert str(got).endswith("ValueError: Grüße 你好 \\udcff")
+    assert got.args == ("Grüße 你好 \udcff",)
+    long = arrive(ValueError("x" * 1_000_000))
+    assert len(str(long)) < 500_000
+    assert len(long.args[0]) == 1_000_000
+
+
+def test_garbage_is_an_error_too() -> None:
+    for data in (b"", b"\xc1", b"garbage", msgspec.msgpack.encode({"hops": 3})):
+        assert isinstance(decode_failure(data), errors.RemoteProtocolError)
+        assert isinstance(decode_failure(dependency_failed(data, "g")), errors.ProtocolError)
+        assert "cannot be read" in describe_failure(data)
+    unknown = msgspec.msgpack.encode({"system": "NewError", "message": "from the future"})
+    got = decode_failure(unknown)
+    assert isinstance(got, errors.InternalError)
+    assert "from the future" in str(got)
+    assert describe_failure(unknown) == str(got)
+
+
+# ------------------------------------------------------------------ the text
+
+
+def test_the_text_names_function_process_and_actor_and_ends_with_the_cause() -> None:
+    """Behaviour 6."""
+    got = decode_failure(fail(thrower(KeyError("k")), "Counter.incr", 812, "<Counter 5>"))
+    lines = str(got).splitlines()
+    assert lines[0].startswith(
+        "Counter.incr() failed in pid 812 on node b1, actor <Counter 5>."
+    )
+    assert lines[-1] == "KeyError: 'k'"
+    assert "in throw" in str(got)
+
+
+class _RaisesInside:
+    def __reduce__(self) -> NoReturn:
+        text = "inside"
+        raise LookupError(text)
+
+
+def packs() -> None:
+    serialize.pack({"a": _RaisesInside()}, "put() value")
+
+
+def test_frames_of_the_framework_are_hidden() -> None:
+    got: Any = decode_failure(fail(packs))
+    text = str(got)
+    assert isinstance(got, errors.SerializationError)
+    assert "in packs" in text
+    assert "in __reduce__" in text
+    package = os.path.dirname(errors.__file__)  # noqa: PTH120
+    assert package not in text
+    assert "cloudpickle.py" not in text
+    assert package in "".join(_frames_of(packs))
+
+
+def _frames_of(function: Callable[[], object]) -> list[str]:
+    try:
+        function()
+    except Exception as error:  # noqa: BLE001  the traceback as it was
+        trace, names = error.__traceback__, []
+        while trace:
+            names.append(trace.tb_frame.f_code.co_filename)
+            trace = trace.tb_next
+        return names
+    return []
+
+
+def test_causes_inside_a_task_are_told() -> None:
+    def chained() -> None:
+        try:
+            {}["k"]
+        except KeyError as error:
+            raise AppError(7) from error
+
+    text = str(decode_failure(fail(chained)))
+    assert (
+        text.index("KeyError: 'k'") < text.index("direct cause") < text.index("AppError: app")
+    )
+
+
+def test_a_write_to_shared_memory_is_explained() -> None:
+    def writes() -> None:
+        array = np.zeros(3)
+        array.flags.writeable = False
+        array[0] = 1
+
+    got: Any = decode_failure(fail(writes))
+    assert isinstance(got, ValueError)
+    assert "get(ref, copy=True)" in str(got)
+    assert str(got).endswith("ValueError: assignment destination is read-only")
+
+
+# ------------------------------------------------------------------ through several tasks
+
+
+def test_a_chain_keeps_the_class_and_shows_each_hop() -> None:
+    """Behaviours 1 and 6."""
+    first = fail(thrower(AppError(7)), "f", 813)
+    second = fail(thrower(decode_failure(first)), "g", 812)
+    third = fail(thrower(decode_failure(second)), "h", 811)
+    got: Any = decode_failure(third)
+    assert isinstance(got, AppError)
+    assert type(got.cause) is AppError
+    assert got.code == 7
+    assert [hop.name for hop in got.hops] == ["h", "g", "f"]
+    assert (got.task_name, got.pid) == ("f", 813)
+    text = str(got)
+    places = [text.index(f"{name}() failed in pid") for name in "hgf"]
+    assert places == sorted(places)
+    assert text.count("AppError: app: code 7 here") == 1
+    assert text.endswith("AppError: app: code 7 here")
+
+
+def test_an_error_raised_from_a_task_error_is_the_new_one() -> None:
+    first = fail(thrower(AppError(7)), "f", 813)
+
+    def wraps() -> None:
+        try:
+            raise decode_failure(first)
+        except AppError as error:
+            text = "wrapped"
+            raise LookupError(text) from error
+
+    got = decode_failure(fail(wraps, "g", 812))
+    assert isinstance(got, LookupError)
+    assert not isinstance(got, AppError)
+    assert str(got).index("AppError: app: code 7") < str(got).index("LookupError: wrapped")
+    assert str(got).endswith("LookupError: wrapped")
+
+
+def test_task_errors_inside_a_group_and_inside_a_value() -> None:
+    inner = arrive(AppError(7))
+    got: Any = decode_failure(fail(thrower(ExceptionGroup("both", [inner])), "g"))
+    assert isinstance(got.exceptions[0], AppError)
+    assert got.exceptions[0].code == 7
+    packed = serialize.pack({"error": inner})
+    back = serialize.unpack(packed.encoding, packed.to_bytes())["error"]
+    assert isinstance(back, AppError)
+    assert isinstance(back, TaskError)
+
+
+def test_a_task_whose_input_failed() -> None:
+    """Behaviour 7."""
+    first = fail(thrower(AppError(7)), "f", 813)
+    failed = dependency_failed(dependency_failed(first, "g"), "Counter.add")
+    got: Any = decode_failure(failed)
+    assert isinstance(got, AppError)
+    assert (got.task_name, got.pid) == ("f", 813)
+    lines = str(got).splitlines()
+    assert lines[0].startswith(
+        "Counter.add() never ran: an input argument of Counter.add() could not be computed."
+    )
+    assert "because g() never ran: an input argument of g() could not be computed:" in lines
+    assert lines[-1].endswith("AppError: app: code 7 here")
+    assert describe_failure(failed) == str(got)
+
+
+def test_passing_a_failure_on_runs_no_user_code() -> None:
+    failure = msgspec.msgpack.encode({"type_name": "X", "pickled": b"not a pickle at all"})
+    passed = dependency_failed(failure, "g")
+    assert msgspec.msgpack.decode(passed)["pickled"] == b"not a pickle at all"
+    assert "X" in describe_failure(passed)
+
+
+# ------------------------------------------------------------------ zfut's own errors
+
+
+def test_a_system_error_is_raised_as_itself() -> None:
+    sent = encode_error(errors.WorkerCrashedError("f", b"\x09", "signal 11"))
+    got = decode_failure(sent)
+    assert type(got) is errors.WorkerCrashedError
+    assert got.worker == b"\x09"
+    assert not isinstance(got, TaskError)
+
+
+def test_a_dependent_of_a_system_error_gets_the_same_error() -> None:
+    """Behaviours 7 and 61."""
+    sent = dependency_failed(encode_error(errors.TaskCancelledError("f")), "g")
+    got = decode_failure(sent)
+    for error in (got, pickle.loads(pickle.dumps(got))):  # noqa: S301
+        assert type(error) is errors.TaskCancelledError
+        assert "f() was cancelled." in str(error)
+        assert "an input argument of g() could not be computed" in str(error)
+    again = decode_failure(dependency_failed(sent, "h"))
+    assert "h() never ran" in str(again)
+    assert "g() never ran" in str(again)
+
+
+def test_a_system_error_met_in_a_task_is_both() -> None:
+    """Behaviour 13."""
+    got = arrive(errors.ActorDiedError(b"\x01", "Counter", "killed"))
+    assert isinstance(got, TaskError)
+    assert isinstance(got, errors.ActorDiedError)
+    assert isinstance(got, errors.ActorError)
+    assert type(got.cause) is errors.ActorDiedError
+    assert (got.actor_id, got.reason) == (b"\x01", "killed")
+    assert isinstance(got.as_instanceof_cause(), errors.ActorDiedError)
+    assert got.__class__.__name__ not in errors.ZfutError.by_name
+
+
+def test_a_task_error_that_is_sent_as_an_error_stays_what_it_is() -> None:
+    got = arrive(AppError(7))
+    again = decode_failure(encode_error(got))
+    assert isinstance(again, AppError)
+    assert str(again) == str(got)
+
+
+def test_an_actor_whose_constructor_failed() -> None:
+    """Behaviour 11."""
+    inner = fail(thrower(AppError(7, where="Grüße")), "Counter.__init__", 812)
+    sent = encode_error(
+        errors.ActorDiedError(b"\x01", "Counter", "constructor failed", "", inner)
+    )
+    got = decode_failure(sent)
+    for error in (got, pickle.loads(pickle.dumps(got))):  # noqa: S301
+        assert type(error) is errors.ActorDiedError
+        assert error.actor_id == b"\x01"
+        assert isinstance(error.cause, AppError)
+        assert "its constructor failed" in str(error)
+        assert "Counter.__init__() failed in pid 812" in str(error)
+        assert "in throw" in str(error)
+        assert str(error).endswith("AppError: app: code 7 Grüße")
+    assert describe_failure(sent) == str(got)
+
+
+# ------------------------------------------------------------------ laws
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from([ValueError, KeyError, RuntimeError, OSError, StopIteration, AbortError]),
+    st.lists(plain, max_size=4),
+    st.dictionaries(st.text(min_size=1), plain, max_size=3),
+)
+def test_arguments_and_attributes_of_any_kind_arrive(
+    cls: type[BaseException], args: list[object], attributes: dict[str, object]
+) -> None:
+    error = cls(*args)
+    vars(error).update(attributes)
+    got = arrive(error)
+    assert isinstance(got, cls)
+    assert isinstance(got, TaskError)
+    assert got.args == error.args
+    assert {name: vars(got.cause)[name] for name in attributes} == attributes
+    assert str(pickle.loads(pickle.dumps(got))) == str(got)  # noqa: S301
+
+
+def test_a_class_of_the_main_program_arrives_as_itself() -> None:
+    """The worker has no such class: it is rebuilt there, and found again at home."""
+    code = (
+        "import os, sys\n"
+        "from zfut.wire.serialize import dump_function\n"
+        "from zfut.task_errors import decode_failure\n"
+        "class MainError(Exception):\n"
+        "    def __init__(self, a, b):\n"
+        "        super().__init__('main'); self.a, self.b = a, b\n"
+        "def f():\n"
+        "    raise MainError(1, 2)\n"
+        "os.write(1, dump_function(f, 'f')[0])\n"
+        "os.close(1)\n"
+        "got = decode_failure(sys.stdin.buffer.read())\n"
+        "sys.exit(f'{isinstance(got, MainError)} {got.a} {got.b}')\n"
+    )
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as driver:
+        assert driver.stdout
+        assert driver.stdin
+        assert driver.stderr
+        function = serialize.load_function(driver.stdout.read())
+        driver.stdin.write(fail(function))
+        driver.stdin.close()
+        assert driver.stderr.read().decode().strip() == "True 1 2"
+
+
+def test_importing_this_is_cheap() -> None:
+    heavy = "{'numpy', 'pyarrow', 'cloudpickle', 'asyncio'}"
+    code = f"import sys, zfut.task_errors; sys.exit(str(sorted({heavy} & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)  # noqa: S603
+    assert done.stderr.decode().strip() == "[]"

@@ -1,0 +1,70 @@
+"""The arena as it ought to be: who wrote what where, and who looks at it.
+
+The real arena has no such memory: a wrong offset there is a wrong value somewhere, some day.
+"""
+
+from __future__ import annotations
+
+from zfut.sim.values import Handle
+
+
+class Violation(AssertionError):  # noqa: N818  it is what the simulator looks for
+    """Something that must always hold did not."""
+
+
+class Written:
+    """One sealed value."""
+
+    __slots__ = ("attempt", "data", "object_id", "offset", "size", "views")
+
+    def __init__(self, object_id: bytes, attempt: int, place: tuple[int, int]) -> None:
+        self.object_id = object_id
+        self.attempt = attempt
+        self.offset, self.size = place
+        self.data = b""
+        self.views: list[Handle] = []
+
+
+class GhostArena:
+    """Every value that was written and not overwritten."""
+
+    def __init__(self) -> None:
+        self._written: dict[int, Written] = {}
+
+    def write(
+        self, object_id: bytes, attempt: int, place: tuple[int, int], data: bytes
+    ) -> None:
+        """Write a value; nobody may be looking at what was there."""
+        start, size = place
+        end = start + size
+        for other in list(self._written.values()):
+            if other.offset < end and start < other.offset + other.size:
+                del self._written[other.offset]
+                for view in other.views:
+                    if view.live and view.process.alive and view.process.owner_lives(view):
+                        raise Violation(
+                            f"{view.process.name} looks at {other.object_id.hex()} at "
+                            f"{other.offset} while {object_id.hex()} is written over it"
+                        )
+        written = Written(object_id, attempt, place)
+        written.data = data
+        self._written[start] = written
+
+    def read(self, object_id: bytes, attempt: int, offset: int, view: Handle) -> bytes:
+        """Return the value that a header says is at ``offset``."""
+        written = self._written.get(offset)
+        if (
+            written is None
+            or written.object_id != object_id
+            or written.attempt != attempt
+        ):
+            if not view.process.owner_lives(view):
+                return b""
+            found = "nothing" if written is None else written.object_id.hex()
+            raise Violation(
+                f"{view.process.name} reads {object_id.hex()} attempt {attempt} at {offset} "
+                f"and finds {found}"
+            )
+        written.views = [other for other in written.views if other.live]
+        written.views.append(view)
+        return written.data
