@@ -16,6 +16,7 @@ A process in which nothing happens is blocked in poll: nothing ticks.
 
 from __future__ import annotations
 
+import _signal  # the C functions: the signal module turns handlers into enums and back
 import contextlib
 import logging
 import os
@@ -24,7 +25,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
@@ -35,6 +36,8 @@ from zfut.core.events import Event, Woken
 log = logging.getLogger("zfut")
 
 TICK_S = 0.001
+SPIN_NS = 100_000
+"""How long a waiting thread looks before it sleeps: waking a sleeping core costs about as much."""
 FLUSH_AT = 128
 """A thread that submits this much without waiting hands it over itself."""
 
@@ -147,8 +150,12 @@ class Loop:
             self.handle_all()
         self.run_callbacks()
 
-    def handle_all(self) -> None:
-        """Handle what was posted and what has arrived. The caller holds the lock."""
+    def handle_all(self, *, receive: bool = True) -> None:
+        """Handle what was posted and what has arrived. The caller holds the lock.
+
+        Whoever receives takes everything, so the mailbox's descriptor is readable exactly when
+        something is there; ``receive=False`` is for a thread that looks at it next.
+        """
         machine = self.machine
         now = time.monotonic_ns()
         inbox = self.inbox
@@ -158,9 +165,10 @@ class Loop:
                 handle(inbox.popleft(), now)
             self._perform(machine.settle(now))
         arrived = False
-        for received in self.mailbox.receive():
-            machine.handle(received, now)
-            arrived = True
+        if receive:
+            for received in self.mailbox.receive():
+                machine.handle(received, now)
+                arrived = True
         wake_at = machine.wake_at()
         if wake_at is not None and now >= wake_at:
             machine.handle(Woken(), now)
@@ -258,9 +266,11 @@ class Loop:
         poll = self._polls[0].poll
         try:
             with shielded(self.wake) as shield:
+                receive = False
                 while True:
                     with self.lock:
-                        self.handle_all()
+                        self.handle_all(receive=receive)
+                    receive = True
                     if self._callbacks:
                         self.run_callbacks()
                     if until() or shield.hit or self.closed:
@@ -268,6 +278,8 @@ class Loop:
                     timeout = self._timeout_ms(deadline_ns)
                     if timeout == 0 and deadline_ns and time.monotonic_ns() >= deadline_ns:
                         return
+                    if self._spin():
+                        continue
                     self.blocked = True
                     if self.inbox:
                         timeout = 0
@@ -278,6 +290,20 @@ class Loop:
             if self._parked:
                 self._parked = False
                 self._tick.release()
+
+    def _spin(self) -> bool:
+        """Look for an answer for a moment before sleeping. Returns whether one came.
+
+        Most answers come soon, and a core that sleeps takes long to wake.  Each look lets other
+        threads run first, those of ZeroMQ among them.
+        """
+        limit = time.monotonic_ns() + SPIN_NS
+        readable = self.mailbox.readable
+        while time.monotonic_ns() < limit:
+            os.sched_yield()
+            if readable():
+                return True
+        return False
 
     def _timeout_ms(self, deadline_ns: int | None) -> float | None:
         wake_at = self.machine.wake_at()
@@ -384,44 +410,53 @@ class Loop:
 class _Shield:
     """Remembers an interrupt until the machine is in a consistent state again."""
 
-    __slots__ = ("hit",)
+    __slots__ = ("_caught", "_previous", "_wake", "hit")
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None], previous: Callable[..., Any]) -> None:
         self.hit = False
+        self._wake = wake
+        self._previous = previous
+        self._caught: tuple[int, FrameType | None] | None = None
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.hit = True
+        self._caught = (number, frame)
+        self._wake()
+
+    def __enter__(self) -> _Shield:
+        _signal.signal(_SIGINT, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _signal.signal(_SIGINT, self._previous)
+        if self._caught is not None:
+            self._previous(*self._caught)
 
 
-@contextlib.contextmanager
-def _shield_main(wake: Callable[[], None], previous: Any) -> Iterator[_Shield]:
-    shield = _Shield()
-    caught: list[tuple[int, FrameType | None]] = []
+class _NoShield:
+    """In other threads, and where nobody handles the signal, there is nothing to keep out."""
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        shield.hit = True
-        caught.append((number, frame))
-        wake()
+    hit = False
 
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield shield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if caught:
-        previous(*caught[0])
+    def __enter__(self) -> _NoShield:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
 
 
-_NO_SHIELD = contextlib.nullcontext(_Shield())
+_NO_SHIELD = _NoShield()
+_SIGINT = int(signal.SIGINT)
 
 
-def shielded(wake: Callable[[], None]) -> contextlib.AbstractContextManager[_Shield]:
+def shielded(wake: Callable[[], None]) -> _Shield | _NoShield:
     """Keep Ctrl-C from interrupting a machine between two of its tables.
 
     In the main thread the interrupt is remembered and raised when the block is left; the handler
     that the program installed decides what it means.
     """
-    if threading.current_thread() is threading.main_thread():
-        previous = signal.getsignal(signal.SIGINT)
+    if threading.get_ident() == threading.main_thread().ident:
+        previous = _signal.getsignal(_SIGINT)
         if callable(previous):
-            return _shield_main(wake, previous)
+            return _Shield(wake, previous)
     return _NO_SHIELD
-
-

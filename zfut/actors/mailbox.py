@@ -102,12 +102,12 @@ class Mailbox:
             peer = self._connect(to)
         peer.sequence += 1
         head = peer.prefix + peer.sequence.to_bytes(8, "big") + encode(message)
-        send = peer.socket.send
+        socket = peer.socket
         if payload:
-            send(head, zmq.SNDMORE | zmq.DONTWAIT)
-            send(join(payload), zmq.DONTWAIT)
+            _send(socket, head, _MORE_COMES)
+            _send(socket, join(payload), _AT_ONCE)
         else:
-            send(head, zmq.DONTWAIT)
+            _send(socket, head, _AT_ONCE)
 
     def _connect(self, to: bytes) -> _Peer:
         socket = self._context.socket(zmq.DEALER)
@@ -135,14 +135,17 @@ class Mailbox:
 
     # ---------------------------------------------------------------- receiving
 
+    def readable(self) -> bool:
+        """Whether a message has arrived."""
+        return bool(_get(self._router, _EVENTS) & 1)
+
     def receive(self) -> Iterator[Received]:
         """Yield every message that has arrived."""
         router = self._router
-        while router.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            try:
-                frames = router.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return
+        while _get(router, _EVENTS) & 1:
+            frames = [_recv(router, _AT_ONCE)]
+            while _get(router, _MORE):
+                frames.append(_recv(router, _AT_ONCE))
             received = self._open(frames)
             if received is not None:
                 yield received
@@ -201,3 +204,10 @@ class Mailbox:
 
 
 _decode_hello: Callable[[memoryview], m.Hello] = msgspec.msgpack.Decoder(m.Hello).decode
+
+# The C methods and plain numbers: the convenient ones cost more than the call itself.
+_send = zmq.backend.Socket.send
+_recv = zmq.backend.Socket.recv
+_get = zmq.backend.Socket.get
+_EVENTS, _MORE = int(zmq.EVENTS), int(zmq.RCVMORE)
+_AT_ONCE, _MORE_COMES = int(zmq.DONTWAIT), int(zmq.DONTWAIT) | int(zmq.SNDMORE)
