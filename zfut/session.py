@@ -132,7 +132,10 @@ class Session:
         """Hand a call in and return its references; nothing waits."""
         if self.closed:
             self.check_open()
+        args = task.args
         self.loop.post(task)
+        if type(args) is Stored:
+            self.loop.drop(args.object_id)  # put for this call: the call holds it
         task_id = task.task_id
         count = task.num_returns
         if count == 1:
@@ -188,7 +191,8 @@ class Session:
             return packed.encoding, packed.to_bytes(), nested
         object_id = self.new_task_id() + PUT_INDEX
         stored = self.write(packed, object_id, self.address)
-        return packed.encoding, stored, nested
+        self.loop.post(e.PutStored(stored, nested))
+        return packed.encoding, stored, ((object_id, self.address),)
 
     # ---------------------------------------------------------------- values
 
@@ -272,10 +276,34 @@ class Session:
         if copy:
             held = self.store.read(stored.offset, stored.size_bytes, _nothing)
             return self._unpack(object_id, stored.encoding, bytearray(held))
-        self.loop.post(e.RefArrived(object_id, stored.owner, cover.get()))
+        with self.loop.lock:
+            row = self._rows.get(object_id)
+            if row is not None and (row.owner is None or row.tokens):
+                row.local += 1
+            else:
+                row = None
+        if row is None:
+            self.loop.post(e.RefArrived(object_id, stored.owner, cover.get()))
         drop = self.loop.drop
         view = self.store.read(stored.offset, stored.size_bytes, lambda: drop(object_id))
         return self._unpack(object_id, stored.encoding, view)
+
+    def read_argument(self, stored: Stored, holds: list[ArgumentHold]) -> Any:
+        """Open a call's argument; the call covers it, and ``keep_arguments`` what is left then."""
+        hold = ArgumentHold(stored, self.loop.drop)
+        holds.append(hold)
+        view = self.store.read(stored.offset, stored.size_bytes, hold)
+        return serialize.unpack(stored.encoding, view)
+
+    def keep_arguments(self, holds: list[ArgumentHold], task_id: bytes) -> None:
+        """The call is over: views of its arguments that live on are uses of their objects."""
+        for hold in holds:
+            if not hold.released:
+                stored = hold.stored
+                self.loop.post(e.RefArrived(stored.object_id, stored.owner, task_id))
+                hold.counted = True
+                if hold.released:
+                    self.loop.drop(stored.object_id)
 
     # ---------------------------------------------------------------- waiting
 
@@ -469,6 +497,23 @@ class Session:
         if not self.wait_for(call_id, pending, deadline):
             raise errors.GetTimeoutError(1, 1, timeout_s, "the node manager did not answer")
         return pending.outcome
+
+
+class ArgumentHold:
+    """Knows whether the views of one argument are gone; called when the last one is."""
+
+    __slots__ = ("_drop", "counted", "released", "stored")
+
+    def __init__(self, stored: Stored, drop: Callable[[bytes], None]) -> None:
+        self.stored = stored
+        self.released = False
+        self.counted = False
+        self._drop = drop
+
+    def __call__(self) -> None:
+        if self.counted:
+            self._drop(self.stored.object_id)
+        self.released = True
 
 
 class _RefFuture(concurrent.futures.Future[Any]):

@@ -16,6 +16,7 @@ from zfut.context import cover, running
 from zfut.core.executor.inbox import Call
 from zfut.core.events import Returned
 from zfut.exits import EXIT_ACTOR
+from zfut.session import ArgumentHold
 
 if TYPE_CHECKING:
     from zfut.actors.worker import WorkerProcess
@@ -110,29 +111,40 @@ class AsyncActor:
         self._active += 1
         context = running.set(runner.context(call, name))
         covering = cover.set(call.spec.task_id)
+        holds: list[ArgumentHold] = []
         began = time.monotonic_ns()
         try:
             function = runner.target(call)
-            args, kwargs = runner.arguments(call)
+            args, kwargs = runner.arguments(call, holds)
             value = function(*args, **kwargs)
             args = kwargs = ()  # type: ignore[assignment]
             if inspect.isawaitable(value):
-                task = self._aio.create_task(self._finish(call, name, value, began))
+                task = self._aio.create_task(self._finish(call, name, value, holds))
                 self._tasks[call.spec.task_id] = task
                 return
+            runner.keep(call, holds)
             self._done(runner.returned(call, name, value, time.monotonic_ns() - began))
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
+            args = kwargs = ()  # type: ignore[assignment]
+            runner.keep(call, holds)
             self._done(runner.failed(call, name, error, time.monotonic_ns() - began))
         finally:
             cover.reset(covering)
             running.reset(context)
 
-    async def _finish(self, call: Call, name: str, awaitable: Any, began: int) -> None:
+    async def _finish(
+        self, call: Call, name: str, awaitable: Any, holds: list[ArgumentHold]
+    ) -> None:
         runner = self._worker.runner
+        value: Any = None
+        began = time.monotonic_ns()
         try:
             value = await awaitable
+            del awaitable
+            runner.keep(call, holds)
             returned = runner.returned(call, name, value, time.monotonic_ns() - began)
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
+            runner.keep(call, holds)
             returned = runner.failed(call, name, error, time.monotonic_ns() - began)
         self._tasks.pop(call.spec.task_id, None)
         self._done(returned)

@@ -16,7 +16,7 @@ from zfut.context import Running, cover, running
 from zfut.core.events import Returned
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
 from zfut.core.executor.machine import ExecutorMachine
-from zfut.session import Session
+from zfut.session import ArgumentHold, Session
 from zfut.wire import serialize
 from zfut.wire.specs import (
     CANCELLED,
@@ -91,15 +91,17 @@ class Runner:
 
     # ---------------------------------------------------------------- arguments
 
-    def arguments(self, call: Call) -> tuple[list[Any], dict[str, Any]]:
-        """Open a call's arguments; large ones are read in place."""
+    def arguments(
+        self, call: Call, holds: list[ArgumentHold]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Open a call's arguments; large ones are read in place and noted in ``holds``."""
         spec = call.spec
         deps = call.deps
         session = self._session
         if deps and deps[0][0].where == -1:
             stored = deps[0][0].value
             assert isinstance(stored, Stored)
-            given, kwargs = session.read(stored, stored.object_id)
+            given, kwargs = session.read_argument(stored, holds)
             deps = deps[1:]
         elif spec.encoding:
             given, kwargs = serialize.unpack(spec.encoding, call.args)
@@ -109,7 +111,7 @@ class Runner:
         for dep, data in deps:
             value = dep.value
             if isinstance(value, Stored):
-                opened = session.read(value, value.object_id)
+                opened = session.read_argument(value, holds)
             else:
                 opened = serialize.unpack(value.encoding, data)
             if isinstance(dep.where, str):
@@ -119,6 +121,11 @@ class Runner:
             else:
                 args.append(opened)
         return args, kwargs
+
+    def keep(self, call: Call, holds: list[ArgumentHold]) -> None:
+        """The call is over: what it keeps of its arguments is used beyond it."""
+        if holds:
+            self._session.keep_arguments(holds, call.spec.task_id)
 
     # ---------------------------------------------------------------- running
 
@@ -130,15 +137,19 @@ class Runner:
         name = self.name_of(call)
         context = running.set(self.context(call, name))
         covering = cover.set(call.spec.task_id)
+        holds: list[ArgumentHold] = []
         began = time.monotonic_ns()
         try:
             function = self.target(call)
-            args, kwargs = self.arguments(call)
+            args, kwargs = self.arguments(call, holds)
             value = function(*args, **kwargs)
             args = kwargs = ()  # type: ignore[assignment]  their holds end before the answer
+            self.keep(call, holds)
             took = time.monotonic_ns() - began
             post(self.returned(call, name, value, took))
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
+            args = kwargs = ()  # type: ignore[assignment]
+            self.keep(call, holds)
             post(self.failed(call, name, error, time.monotonic_ns() - began))
         finally:
             cover.reset(covering)

@@ -40,7 +40,7 @@ class _Parts:
         self._small: list[memoryview] = []
 
     def write(self, piece: Any) -> int:  # noqa: ANN401  bytes or an Arrow buffer
-        view = memoryview(piece)
+        view = memoryview(piece).cast("B")
         if view.nbytes < LARGE_BYTES:
             self._small.append(view)
         else:

@@ -128,9 +128,6 @@ class Ledger:
             self._unsubmit(object_id, rows.get(object_id))
         for object_id, _ in task.nested:
             self._unsubmit(object_id, rows.get(object_id))
-        if isinstance(task.args, Stored):
-            self.free_memory(task.args)
-            task.args = b""
 
     def _unsubmit(self, object_id: bytes, row: ObjectRow | None) -> None:
         if row is not None:

@@ -99,7 +99,7 @@ class Tasks:
         else:
             failure = result.values[0]
             ledger.fail_returns(task, payload[: failure.size_bytes])
-        if task.deps or task.nested or type(task.args) is Stored:
+        if task.deps or task.nested:
             ledger.release_arguments(task)
 
     def on_pushed_back(self, sender: bytes, message: m.TasksPushedBack) -> None:

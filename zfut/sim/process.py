@@ -1,0 +1,306 @@
+"""A simulated process: a machine, what has arrived for it, and its threads of user code.
+
+It stands in for the loop, the session and the runner: user code posts the same events in the same
+order, and the machine handles them later, in batches that chance cuts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from zfut.core import events as e
+from zfut.core.effects import EndProcess
+from zfut.core.executor.inbox import METHOD, TASK, Call
+from zfut.core.node.machine import NodeMachine
+from zfut.core.owner.machine import OwnerMachine
+from zfut.core.owner.records import FAILED, INLINE, PENDING, ObjectRow, Task
+from zfut.core.worker import WorkerMachine
+from zfut.ids import PUT_INDEX
+from zfut.sim.network import Letter
+from zfut.sim.values import (
+    PICKLE,
+    Handle,
+    Opened,
+    SessionOver,
+    UserError,
+    Value,
+    pack,
+    read_failure,
+    unpack,
+)
+from zfut.wire.specs import Address, Stored
+
+if TYPE_CHECKING:
+    from zfut.sim.cluster import Cluster
+
+Machine: TypeAlias = OwnerMachine | WorkerMachine | NodeMachine
+Code: TypeAlias = Generator[Any, Any, None]
+Waits: TypeAlias = Generator[Any, Any, Any]
+
+
+class Pending:
+    """What a thread waits for; see ``zfut.actors.loop.Pending``."""
+
+    __slots__ = ("deadline", "done", "outcome", "thread")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.outcome: Any = None
+        self.deadline: int | None = None
+        self.thread: Thread | None = None
+
+
+class Thread:
+    """A thread of user code. It runs until it yields: a time to compute, or a Pending."""
+
+    __slots__ = ("actor_id", "blocks", "call", "code", "cover", "depth", "process", "waits_for")
+
+    def __init__(self, process: Process, call: Call | None = None) -> None:
+        self.process = process
+        self.call = call
+        self.cover = call.spec.task_id if call is not None else b""
+        self.depth = call.spec.depth if call is not None else -1
+        self.blocks = call is not None and call.kind == TASK
+        self.actor_id = b""
+        if call is not None and call.kind == METHOD:
+            self.actor_id = process.worker.executor.actor_id
+        self.code: Code | None = None
+        self.waits_for: Pending | None = None
+
+
+class Process:
+    """One process of the cluster. The node manager has no user code."""
+
+    def __init__(self, cluster: Cluster, uid: bytes, name: str, machine: Machine) -> None:
+        self.cluster = cluster
+        self.uid = uid
+        self.name = name
+        self.address = Address(uid)
+        self.machine = machine
+        self.alive = True
+        self.inbox: deque[Any] = deque()
+        self.arrived: deque[Letter] = deque()
+        self.calls: dict[int, Pending] = {}
+        self.uses: dict[bytes, int] = {}
+        self.kept: list[Opened] = []
+        self.threads: list[Thread] = []
+        self.turn_at = -1
+        self.paused_until = 0
+        self.end: EndProcess | None = None
+        self.over = ""
+        self.forgotten: dict[bytes, None] = {}
+        self._tasks = 0
+        self._calls = 0
+
+    # ---------------------------------------------------------------- the machine's parts
+
+    @property
+    def worker(self) -> WorkerMachine:
+        """The machine of a worker."""
+        assert isinstance(self.machine, WorkerMachine)
+        return self.machine
+
+    @property
+    def owner(self) -> OwnerMachine:
+        """The owner in this process."""
+        if isinstance(self.machine, WorkerMachine):
+            return self.machine.owner
+        assert isinstance(self.machine, OwnerMachine)
+        return self.machine
+
+    def owner_lives(self, handle: Handle) -> bool:
+        """Whether the owner of what ``handle`` names is there to keep it."""
+        return self.cluster.lives(handle.owner.uid) and not self.cluster.ghost.excused(
+            self.uid, handle.object_id
+        )
+
+    # ---------------------------------------------------------------- posting
+
+    def post(self, event: Any) -> None:
+        """Hand an event in; it is handled soon."""
+        self.inbox.append(event)
+        self.cluster.soon(self)
+
+    def drop(self, object_id: bytes) -> None:
+        """A handle is gone."""
+        left = self.uses[object_id] - 1
+        if left:
+            self.uses[object_id] = left
+        else:
+            del self.uses[object_id]
+        self.post(object_id)
+
+    def new_task_id(self) -> bytes:
+        """Name a task or put of this process."""
+        self._tasks += 1
+        return self.uid + self._tasks.to_bytes(8, "big")
+
+    def new_call(self) -> tuple[int, Pending]:
+        """Open a call that the machine will complete."""
+        self._calls += 1
+        pending = self.calls[self._calls] = Pending()
+        return self._calls, pending
+
+    def submit(self, task: Task) -> list[Handle]:
+        """Hand a call in and return its references."""
+        self.post(task)
+        self.cluster.ghost.submitted(self, task)
+        return [
+            Handle(self, task.task_id + (i + 1).to_bytes(4, "big"), self.address)
+            for i in range(task.num_returns)
+        ]
+
+    def arrive(self, object_id: bytes, owner: Address, cover: bytes, giver: bytes) -> Handle:
+        """A reference was unpickled here."""
+        self.post(e.RefArrived(object_id, owner, cover))
+        self.cluster.ghost.given(self.uid, object_id, giver)
+        return Handle(self, object_id, owner)
+
+    # ---------------------------------------------------------------- values
+
+    def put(self, number: int, size: int, handles: list[Handle]) -> Waits:
+        """Put a value; yields while it waits for room."""
+        object_id = self.new_task_id() + PUT_INDEX
+        data = pack(number, tuple(handle.ref for handle in handles))
+        refs = tuple((handle.object_id, handle.owner) for handle in handles)
+        if size <= self.cluster.config.inline_max_bytes:
+            self.post(e.PutInline(object_id, PICKLE, data, refs))
+        else:
+            stored = yield from self.write(data, size, object_id, self.address, 0)
+            self.post(e.PutStored(stored, refs))
+        self.cluster.ghost.put(object_id, number)
+        return Handle(self, object_id, self.address)
+
+    def write(
+        self, data: bytes, size: int, object_id: bytes, owner: Address, attempt: int
+    ) -> Waits:
+        """Write a value into the arena; yields while it waits for room."""
+        memory = self.owner.ledger.memory
+        offset = memory.allocate(size, owner.uid)
+        if offset is None:
+            self.cluster.turn(self)
+            call_id, pending = self.new_call()
+            self.post(e.AllocateMemory(call_id, size, owner.uid))
+            yield pending
+            self._check_open()
+            if not isinstance(pending.outcome, int):
+                raise UserError(["StoreFull", size])
+            offset = pending.outcome
+        self.cluster.check_lent(self, offset, size)
+        self.cluster.arena.write(object_id, attempt, (offset, size), data)
+        node = self.cluster.node.uid
+        return Stored(object_id, owner, attempt, node, self.uid, offset, size, PICKLE)
+
+    def value_of(self, object_id: bytes, row: ObjectRow, cover: bytes) -> Opened:
+        """Return the value of a ready object, or raise its error."""
+        if row.state == INLINE:
+            assert isinstance(row.value, bytes)
+            covering = object_id if row.contains or row.owner is not None else cover
+            owner = row.owner.uid if row.owner is not None else self.uid
+            return self.open(unpack(row.value), covering, owner)
+        if row.state == FAILED:
+            assert isinstance(row.value, bytes)
+            raise UserError(read_failure(row.value))
+        assert isinstance(row.value, Stored), row
+        return self.read(row.value, object_id, cover)
+
+    def open(self, value: Value, cover: bytes, giver: bytes) -> Opened:
+        """Make handles of the references in a value."""
+        handles = [
+            self._open_ref(object_id, uid, cover, giver, risky=risky)
+            for object_id, uid, risky in value.refs
+        ]
+        return Opened(value.number, handles)
+
+    def _open_ref(
+        self, object_id: bytes, uid: bytes, cover: bytes, giver: bytes, *, risky: bool
+    ) -> Handle:
+        machine = self.machine
+        if isinstance(machine, WorkerMachine) and object_id[:-4] == machine.executor.actor_id:
+            if object_id.endswith(b"\0\0\0\0"):
+                return self._own_handle(object_id, Address(uid))
+        handle = self.arrive(object_id, Address(uid), cover, giver)
+        handle.risky = risky
+        return handle
+
+    def _own_handle(self, object_id: bytes, owner: Address) -> Handle:
+        """An actor's handle of itself keeps nothing alive."""
+        handle = Handle(self, object_id, owner)
+        del self.uses[object_id]
+        handle.weak = True
+        return handle
+
+    def read(self, stored: Stored, object_id: bytes, cover: bytes) -> Opened:
+        """Open a value in the arena; what is made of it holds the object."""
+        view = self.arrive(object_id, stored.owner, cover, stored.owner.uid)
+        data = self.cluster.arena.read(object_id, stored.attempt, stored.offset, view)
+        if not data:
+            view.drop()
+            raise UserError(["OwnerDiedError", object_id, stored.owner.uid, "it was gone"])
+        opened = self.open(unpack(data), object_id, stored.owner.uid)
+        opened.view = view
+        return opened
+
+    # ---------------------------------------------------------------- waiting
+
+    def _check_open(self) -> None:
+        if self.over:
+            raise SessionOver(self.over)
+
+    def await_objects(
+        self, thread: Thread, ids: tuple[bytes, ...], need: int, timeout_ns: int | None
+    ) -> Waits:
+        """Wait until ``need`` of the objects are ready; all of them, or the first that fails."""
+        call_id, pending = self.new_call()
+        fail_fast = need == len(ids)
+        self.post(e.AwaitObjects(call_id, ids, need, fail_fast, thread.blocks))
+        if timeout_ns is not None:
+            pending.deadline = self.cluster.now + timeout_ns
+        yield pending
+        if not pending.done:
+            self.calls.pop(call_id, None)
+            self.post(e.StopWaiting(call_id))
+        self._check_open()
+        return pending.done
+
+    def get(self, thread: Thread, handles: list[Handle], timeout_ns: int | None) -> Waits:
+        """Return what the references stand for, or raise the first error."""
+        ids = tuple(handle.object_id for handle in handles)
+        rows = self.owner.rows
+        row = rows.get(ids[0])
+        if len(ids) > 1 or row is None or row.state == PENDING:
+            done = yield from self.await_objects(thread, ids, len(ids), timeout_ns)
+            if not done:
+                raise UserError(["Timeout"])
+        self._check_open()
+        for handle in handles:
+            row = rows[handle.object_id]
+            if row.state == FAILED:
+                self.cluster.ghost.check_failed(handle, row)
+                self.value_of(handle.object_id, row, thread.cover)
+        opened = []
+        for handle in handles:
+            one = self.value_of(handle.object_id, rows[handle.object_id], thread.cover)
+            self.cluster.ghost.check_value(handle, one.number)
+            opened.append(one)
+        return opened
+
+    def wait(
+        self, thread: Thread, handles: list[Handle], need: int, timeout_ns: int | None
+    ) -> Waits:
+        """Wait until ``need`` of the references are ready. Returns how many are."""
+        ready = self._ready_of(handles)
+        if ready < need:
+            ids = tuple(handle.object_id for handle in handles)
+            yield from self.await_objects(thread, ids, need, timeout_ns)
+            ready = self._ready_of(handles)
+            if timeout_ns is None:
+                assert ready >= need, (ready, need)
+        return ready
+
+    def _ready_of(self, handles: list[Handle]) -> int:
+        rows = self.owner.rows
+        found = [rows.get(handle.object_id) for handle in handles]
+        return sum(1 for row in found if row is not None and row.state != PENDING)
