@@ -90,6 +90,11 @@ def dumps(value: object) -> bytes:
     return thorough(value) if data is None else data
 
 
+def is_registered(cls: type) -> bool:
+    """Whether a user registered a serializer for exactly this class."""
+    return cls in _reducers
+
+
 def reducer_of(cls: type) -> Reducer | None:
     """Return the function that a table says pickles instances of exactly ``cls``."""
     found: Reducer | None = vars(_thorough_pickler())["dispatch_table"].get(cls)

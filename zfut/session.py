@@ -147,23 +147,21 @@ class Session:
     ) -> Task:
         """Pack a call's arguments into a task that is ready to be submitted."""
         deps: list[tuple[int | str, bytes, Address]] = []
-        if args:
-            for index, value in enumerate(args):
-                if type(value) is ObjectRef:
-                    deps.append((index, value._id, value._owner))  # noqa: SLF001
+        plain: Any = args
+        for index, value in enumerate(args):
+            if type(value) is ObjectRef:
+                if not deps:
+                    plain = list(args)
+                deps.append(self._dep(index, value))
+                plain[index] = None
         if kwargs:
-            for name, value in kwargs.items():
-                if type(value) is ObjectRef:
-                    deps.append((name, value._id, value._owner))  # noqa: SLF001
-        if deps:
-            args, kwargs = self._without_refs(args, kwargs)
-        if not args and not kwargs:
+            kwargs = self._plain_kwargs(kwargs, deps)
+        if not kwargs and len(deps) == len(args):
             data, encoding, nested = b"", 0, ()
         else:
-            encoding, data, nested = self._pack_args(template, args, kwargs)
-        task_id = self.uid + next(self._tasks).to_bytes(8, "big")
+            encoding, data, nested = self._pack_args(template, tuple(plain), kwargs)
         return Task(
-            task_id,
+            self.uid + next(self._tasks).to_bytes(8, "big"),
             template,
             data,
             encoding,
@@ -173,14 +171,21 @@ class Session:
             running.get().depth + 1,
         )
 
-    def _without_refs(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        self.check_refs([a for a in args if type(a) is ObjectRef], "a call")
-        self.check_refs([a for a in kwargs.values() if type(a) is ObjectRef], "a call")
-        plain = tuple(None if type(value) is ObjectRef else value for value in args)
-        named = {name: value for name, value in kwargs.items() if type(value) is not ObjectRef}
-        return plain, named
+    def _dep(self, where: int | str, ref: ObjectRef[Any]) -> tuple[int | str, bytes, Address]:
+        if ref._session is not self:  # noqa: SLF001  a reference and its session are one
+            self.check_refs((ref,), "a call")
+        return where, ref._id, ref._owner  # noqa: SLF001
+
+    def _plain_kwargs(
+        self, kwargs: dict[str, Any], deps: list[tuple[int | str, bytes, Address]]
+    ) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            if type(value) is ObjectRef:
+                deps.append(self._dep(name, value))
+            else:
+                plain[name] = value
+        return plain
 
     def _pack_args(
         self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]

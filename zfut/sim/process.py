@@ -220,16 +220,9 @@ class Process:
         machine = self.machine
         if isinstance(machine, WorkerMachine) and object_id[:-4] == machine.executor.actor_id:
             if object_id.endswith(b"\0\0\0\0"):
-                return self._own_handle(object_id, Address(uid))
+                return Handle(self, object_id, Address(uid), weak=True)
         handle = self.arrive(object_id, Address(uid), cover, giver)
         handle.risky = risky
-        return handle
-
-    def _own_handle(self, object_id: bytes, owner: Address) -> Handle:
-        """An actor's handle of itself keeps nothing alive."""
-        handle = Handle(self, object_id, owner)
-        del self.uses[object_id]
-        handle.weak = True
         return handle
 
     def read(self, stored: Stored, object_id: bytes, cover: bytes) -> Opened:
@@ -252,10 +245,10 @@ class Process:
     def await_objects(
         self, thread: Thread, ids: tuple[bytes, ...], need: int, timeout_ns: int | None
     ) -> Waits:
-        """Wait until ``need`` of the objects are ready; all of them, or the first that fails."""
+        """Wait until ``need`` of the objects are ready; 0: all of them, or the first failed."""
         call_id, pending = self.new_call()
-        fail_fast = need == len(ids)
-        self.post(e.AwaitObjects(call_id, ids, need, fail_fast, thread.blocks))
+        event = e.AwaitObjects(call_id, ids, need or len(ids), not need, thread.blocks)
+        self.post(event)
         if timeout_ns is not None:
             pending.deadline = self.cluster.now + timeout_ns
         yield pending
@@ -271,7 +264,7 @@ class Process:
         rows = self.owner.rows
         row = rows.get(ids[0])
         if len(ids) > 1 or row is None or row.state == PENDING:
-            done = yield from self.await_objects(thread, ids, len(ids), timeout_ns)
+            done = yield from self.await_objects(thread, ids, 0, timeout_ns)
             if not done:
                 raise UserError(["Timeout"])
         self._check_open()

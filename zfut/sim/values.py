@@ -124,15 +124,16 @@ class Handle:
     __slots__ = ("live", "object_id", "owner", "process", "risky", "weak")
 
     def __init__(
-        self, process: Process, object_id: bytes, owner: Address, *, risky: bool = False
+        self, process: Process, object_id: bytes, owner: Address, *, weak: bool = False
     ) -> None:
         self.process = process
         self.object_id = object_id
         self.owner = owner
-        self.risky = risky
+        self.risky = False
         self.live = True
-        self.weak = False
-        process.uses[object_id] = process.uses.get(object_id, 0) + 1
+        self.weak = weak
+        if not weak:
+            process.uses[object_id] = process.uses.get(object_id, 0) + 1
 
     def drop(self) -> None:
         """Let go; what a finaliser does."""

@@ -7,6 +7,7 @@
     MSGPACK  4   msgpack, from other languages
     ARROW    5   an Arrow IPC stream: a table or a record batch, see ``zfut.wire.arrow``
     ERROR    6   a failure, see ``zfut.failure``
+    ARRAY    7   one array of plain numbers, see ``zfut.wire.arrays``
 
 What must hold: a value comes back as the same type; large buffers are copied neither here nor
 there; what cannot be sent is refused here, with the path to the culprit, and leaves nothing.
@@ -31,17 +32,25 @@ from zfut.pickles import (
     deregister_serializer,
     exported,
     install,
+    is_registered,
     plain,
     register_serializer,
     thorough,
 )
 from zfut.task_errors import decode_failure
-from zfut.wire import arrow, frames
+from zfut.wire import arrays, arrow, frames
 from zfut.wire.code import dump_function, dump_plain, load_function, load_plain
 from zfut.wire.context import Noted, note_reference, packing, ref_sink, thread
 from zfut.wire.specs import Address
 
 __all__ = [
+    "ARROW",
+    "ERROR",
+    "FRAMED",
+    "MSGPACK",
+    "NONE",
+    "PICKLE",
+    "RAW",
     "Encoding",
     "Packed",
     "deregister_serializer",
@@ -77,9 +86,10 @@ class Encoding(IntEnum):
     MSGPACK = 4
     ARROW = 5
     ERROR = 6
+    ARRAY = 7
 
 
-NONE, PICKLE, FRAMED, RAW, MSGPACK, ARROW, ERROR = (int(encoding) for encoding in Encoding)
+NONE, PICKLE, FRAMED, RAW, MSGPACK, ARROW, ERROR, ARRAY = (int(encoding) for encoding in Encoding)
 """The same as plain numbers: they are compared for every value."""
 
 NEVER_ARROW = frozenset((tuple, list, dict, str, int, float, bool, set, bytearray))
@@ -131,10 +141,14 @@ def pack(value: object, what: str = "the value", root: str = "value") -> Packed:
     kind = type(value)
     if kind is bytes:
         return Packed(RAW, len(value), (value,), AT_START)  # type: ignore[arg-type]
-    if kind not in NEVER_ARROW and arrow.is_arrow(value):
-        packed = _pack_arrow(value)
-        if packed is not None:
-            return packed
+    if kind not in NEVER_ARROW:
+        if arrays.is_array(value) and not is_registered(kind):
+            size_bytes, parts, offsets = arrays.lay_out(value)
+            return Packed(ARRAY, size_bytes, parts, offsets)
+        if arrow.is_arrow(value):
+            packed = _pack_arrow(value)
+            if packed is not None:
+                return packed
     try:
         return _pickled(value)
     except (ZfutError, MemoryError):
@@ -205,6 +219,8 @@ def unpack(encoding: int, buffer: bytes | bytearray | memoryview) -> Any:  # noq
         return pickle.loads(buffer)  # noqa: S301  from a process of this session
     if encoding == FRAMED:
         return _unpack_framed(buffer)
+    if encoding == ARRAY:
+        return _unpack_array(buffer)
     opened = _READERS.get(encoding)
     if opened is None:
         text = f"a value of unknown encoding {encoding}"
@@ -221,6 +237,14 @@ def _unpack_framed(buffer: bytes | bytearray | memoryview) -> object:
         block = block.toreadonly()
     data, buffers = frames.take_apart(block)
     return pickle.loads(data, buffers=buffers)  # noqa: S301  from a process of this session
+
+
+def _unpack_array(buffer: bytes | bytearray | memoryview) -> object:
+    if type(buffer) is bytes and len(buffer) <= REALIGN_MAX_BYTES:
+        return arrays.load(_aligned(buffer))
+    if type(buffer) is memoryview and not buffer.readonly:
+        return arrays.load(buffer.toreadonly())
+    return arrays.load(memoryview(buffer))
 
 
 def _aligned(content: bytes) -> memoryview:

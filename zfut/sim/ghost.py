@@ -1,0 +1,252 @@
+"""The ghost: what really happened, kept beside the machines and never shown to them.
+
+It knows the right answer of every call, who really holds what, and which deaths, kills and
+cancellations may explain an error.  An answer that is neither right nor explained is a violation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from zfut.core.effects import Send
+from zfut.core.executor.inbox import METHOD, TASK, Call
+from zfut.core.owner.records import FAILED, PENDING, ObjectRow, Task
+from zfut.sim.arena import Violation
+from zfut.sim.values import Failure, Handle, Plan, read_failure
+from zfut.wire import messages as m
+
+if TYPE_CHECKING:
+    from zfut.sim.cluster import Cluster
+    from zfut.sim.process import Process
+
+
+class Told(Struct):
+    """One call, as it was submitted."""
+
+    task_id: bytes
+    owner: bytes
+    name: str
+    plan: Plan
+    retries: int
+    order: int
+    actor_id: bytes = b""
+    cancelled: bool = False
+    has_deps: bool = False
+    pushed: dict[bytes, None] = field(default_factory=dict)
+
+
+class TrueActor(Struct):
+    """One actor, as it really is."""
+
+    actor_id: bytes
+    owner: bytes
+    worker: bytes = b""
+    killed: bool = False
+    left: bool = False
+    started: dict[bytes, int] = field(default_factory=dict)  # caller -> order of its last call
+
+
+class Ghost:
+    """Facts about the whole cluster, by name."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self.calls: dict[bytes, Told] = {}
+        self.by_name: dict[str, Told] = {}
+        self.plans: dict[int, Plan] = {}
+        self.puts: dict[bytes, int] = {}
+        self.actors: dict[bytes, TrueActor] = {}
+        self.exit_wanted: dict[bytes, int] = {}
+        self.exited: dict[bytes, None] = {}
+        self.crashed: dict[bytes, None] = {}
+        self._givers: dict[tuple[bytes, bytes], dict[bytes, None]] = {}
+        self._ran: dict[tuple[bytes, int], str] = {}
+        self._orders = 0
+
+    # ---------------------------------------------------------------- what happens
+
+    def plan(self, plan: Plan) -> None:
+        """A call was planned."""
+        self.plans[plan.number] = plan
+
+    def submitted(self, process: Process, task: Task) -> None:
+        """User code submitted a call."""
+        self._orders += 1
+        number = int(task.template.name[1:])
+        told = Told(
+            task.task_id,
+            process.uid,
+            task.template.name,
+            self.plans[number],
+            task.template.max_retries,
+            self._orders,
+            task.actor_id,
+            has_deps=bool(task.deps),
+        )
+        self.calls[task.task_id] = self.by_name[told.name] = told
+        if task.creation is not None:
+            self.actors[task.task_id] = TrueActor(task.task_id, process.uid)
+
+    def put(self, object_id: bytes, number: int) -> None:
+        """User code put a value."""
+        self.puts[object_id] = number
+
+    def given(self, to: bytes, object_id: bytes, giver: bytes) -> None:
+        """A reference came to ``to`` in something that ``giver`` holds for it."""
+        self._givers.setdefault((to, object_id), {})[giver] = None
+
+    def sent(self, process: Process, effect: Send) -> None:
+        """A machine sends."""
+        message = effect.message
+        if type(message) is m.PushTasks:
+            for spec in message.tasks:
+                self.calls[spec.task_id].pushed[effect.to] = None
+        elif type(message) is m.CreateActor:
+            self.actors[message.actor_id].worker = effect.to
+
+    def cancelled(self, object_id: bytes) -> None:
+        """User code cancelled a call."""
+        told = self.calls.get(object_id[:24])
+        if told is not None:
+            told.cancelled = True
+
+    def ended(self, process: Process) -> None:
+        """A process is gone."""
+        process.uses.clear()
+
+    def started(self, process: Process, call: Call) -> None:
+        """User code begins to run: once for each attempt, in order, and not after the end."""
+        spec = call.spec
+        name = (spec.task_id, spec.attempt)
+        where = f"{self.calls[spec.task_id].name} attempt {spec.attempt}"
+        if name in self._ran:
+            raise Violation(f"{where} runs on {process.name} and ran on {self._ran[name]}")
+        self._ran[name] = process.name
+        owner = self._cluster.processes[call.owner.uid]
+        if call.kind == METHOD:
+            self._check_order(process, call)
+        if owner.alive:
+            self._check_wanted(process, owner, call, where)
+
+    def _check_order(self, process: Process, call: Call) -> None:
+        actor = self.actors[process.worker.executor.actor_id]
+        told = self.calls[call.spec.task_id]
+        last = actor.started.get(told.owner, 0)
+        if told.order < last:
+            raise Violation(f"{told.name} starts after a later call of the same caller")
+        actor.started[told.owner] = told.order
+
+    def _check_wanted(self, process: Process, owner: Process, call: Call, where: str) -> None:
+        row = owner.owner.rows.get(call.spec.task_id + b"\0\0\0\1")
+        if row is not None and row.state != PENDING:
+            state = read_failure(row.value) if row.state == FAILED else "a value"  # type: ignore[arg-type]
+            raise Violation(f"{where} starts on {process.name} though it has {state}")
+        if call.kind != TASK:
+            return
+        lease = owner.owner.tasks.submission.by_worker.get(process.uid)
+        task = lease.in_flight.get(call.spec.task_id) if lease is not None else None
+        if task is None or task.attempt != call.spec.attempt:
+            raise Violation(f"{where} starts on {process.name} and its owner does not know")
+
+    # ---------------------------------------------------------------- what may be
+
+    def excused(self, uid: bytes, object_id: bytes) -> bool:
+        """Whether somebody in the chain that gave ``uid`` the object has died."""
+        stack, seen = [uid], {uid: None}
+        while stack:
+            for giver in self._givers.get((stack.pop(), object_id), ()):
+                if not self._cluster.lives(giver):
+                    return True
+                if giver not in seen:
+                    seen[giver] = None
+                    stack.append(giver)
+        return False
+
+    def check_value(self, handle: Handle, number: int) -> None:
+        """A get returned ``number``."""
+        told = self.calls.get(handle.object_id[:24])
+        if told is None:
+            right = self.puts.get(handle.object_id)
+        elif told.plan.raises:
+            raise Violation(f"{told.name} gave {number} and must raise")
+        else:
+            right = told.plan.number + int.from_bytes(handle.object_id[24:], "big") - 1
+        if number != right:
+            raise Violation(f"{handle.object_id.hex()} is {number} and must be {right}")
+
+    def check_failed(self, handle: Handle, row: ObjectRow) -> None:
+        """A get raises: user code, a fault or the user must explain it."""
+        assert isinstance(row.value, bytes)
+        failure = read_failure(row.value)
+        told = self.calls.get(handle.object_id[:24])
+        if not self._explained(failure, handle, told):
+            name = told.name if told is not None else handle.object_id.hex()
+            raise Violation(f"{handle.process.name}: nothing explains {failure} of {name}")
+
+    def _explained(self, failure: Failure, handle: Handle, told: Told | None) -> bool:
+        kind = failure[0]
+        if kind == "OwnerDiedError":
+            return not self._cluster.lives(failure[2])
+        if kind == "ReferenceVoidError":
+            return self.excused(handle.process.uid, handle.object_id)
+        if kind == "StoreFull":
+            return self._cluster.setting.capacity < 1 << 28
+        if told is None:
+            return False
+        if kind == "ActorDiedError":
+            return self._actor_explained(failure, told)
+        return self._call_explained(failure, handle, told)
+
+    def _call_explained(self, failure: Failure, handle: Handle, told: Told) -> bool:
+        kind = failure[0]
+        if kind == "Raised":
+            return told.plan.raises and failure[1] == told.plan.number
+        if kind == "Dependency":
+            inner = read_failure(failure[1])
+            return told.has_deps and self._inner_explained(inner)
+        if kind == "WorkerCrashedError":
+            dead = [uid for uid in told.pushed if not self._cluster.lives(uid)]
+            return failure[1] == told.name and 0 <= told.retries < len(dead)
+        if kind == "TaskCancelledError":
+            return failure[1] == told.name and told.cancelled
+        return False
+
+    def _inner_explained(self, failure: Failure) -> bool:
+        """Whether the failure of an argument, of which only its words are known, can be."""
+        kind = failure[0]
+        if kind == "Raised":
+            return self.plans[failure[1]].raises
+        if kind == "Dependency":
+            return self._inner_explained(read_failure(failure[1]))
+        if kind == "WorkerCrashedError":
+            return not self._cluster.lives(failure[2])
+        if kind == "TaskCancelledError":
+            return self.by_name[failure[1]].cancelled
+        if kind == "OwnerDiedError":
+            return not self._cluster.lives(failure[2])
+        if kind == "ReferenceVoidError":
+            return bool(self.crashed)
+        if kind == "StoreFull":
+            return self._cluster.setting.capacity < 1 << 28
+        return kind == "ActorDiedError" and self._actor_ended(failure)
+
+    def _actor_explained(self, failure: Failure, told: Told) -> bool:
+        return failure[1] == told.actor_id and self._actor_ended(failure)
+
+    def _actor_ended(self, failure: Failure) -> bool:
+        actor = self.actors[failure[1]]
+        reason, why = failure[3], failure[5]
+        lives = self._cluster.lives
+        if reason == "killed":
+            return actor.killed
+        if reason == "owner died":
+            return not lives(actor.owner)
+        if reason == "worker died":
+            return not lives(actor.worker)
+        if reason == "exit_actor":
+            return actor.left
+        if reason == "constructor failed":
+            return not why or self._inner_explained(read_failure(why))
+        return reason == "out of scope" and bool(self.crashed)

@@ -1,0 +1,186 @@
+"""What must hold after every turn, and what must be left when everything has ended.
+
+The tables check themselves (``check``); here is what concerns several of them, or the truth that
+only the simulator knows.  Letters in the comments name the families of the design: R references,
+T tasks and leases, O objects, Q quiescence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zfut.core.node.machine import NodeMachine
+from zfut.core.node.resources import CPU
+from zfut.core.owner.machine import OwnerMachine
+from zfut.core.owner.records import Task
+from zfut.core.worker import WorkerMachine
+from zfut.sim.arena import Violation
+
+if TYPE_CHECKING:
+    from zfut.sim.cluster import Cluster
+    from zfut.sim.process import Process
+
+EVERY = 4
+"""Invariants that look at every process are checked once in so many turns."""
+
+
+def require(holds: object, text: str) -> None:
+    """Raise Violation unless it holds."""
+    if not holds:
+        raise Violation(text)
+
+
+def after_turn(cluster: Cluster, process: Process) -> None:
+    """Check what one turn can break."""
+    process.machine.check()
+    if isinstance(process.machine, NodeMachine):
+        resources_conserved(process.machine)
+        leases_have_owners(cluster, process.machine)
+    if cluster.turns % EVERY == 0:
+        uses_are_held(cluster)
+        workers_have_one_owner(cluster)
+
+
+def resources_conserved(node: NodeMachine) -> None:
+    """T6: what is free and what live leases hold is all there is."""
+    resources = node.granting.resources
+    held = dict.fromkeys(resources.total, 0)
+    for lease in node.granting.leases.granted.values():
+        for kind, amount in lease.demand:
+            if not (lease.blocked and kind == CPU):
+                held[kind] += amount
+    for kind, total in resources.total.items():
+        free = resources.free[kind]
+        require(free + held[kind] == total, f"{kind}: {free} free + {held[kind]} held != {total}")
+
+
+def leases_have_owners(cluster: Cluster, node: NodeMachine) -> None:
+    """T7: no request and no lease outlives the notice of its owner's death."""
+    pool = node.granting.pool.workers
+    bound: dict[bytes, None] = {}
+    for lease in node.granting.leases:
+        owner = lease.owner
+        known = owner in node.drivers or owner in pool
+        require(known, f"lease {lease.lease_id} outlives {cluster.processes[owner].name}")
+        if lease.worker:
+            name = cluster.processes[lease.worker].name
+            require(lease.worker not in bound, f"{name} is bound to two leases")
+            bound[lease.worker] = None
+
+
+def uses_are_held(cluster: Cluster) -> None:
+    """R1: what live code holds is known to its living owner, or on its way to it."""
+    ghost = cluster.ghost
+    for process in cluster.processes.values():
+        if not process.alive or not process.uses:
+            continue
+        for object_id in process.uses:
+            owner = cluster.processes[object_id[:16]]
+            if not owner.alive or object_id in owner.owner.rows:
+                continue
+            if owner is process and _on_its_way(process, object_id):
+                continue
+            if owner is process or not ghost.excused(process.uid, object_id):
+                raise Violation(
+                    f"{process.name} holds {object_id.hex()}, which {owner.name} has forgotten"
+                )
+
+
+def _on_its_way(process: Process, object_id: bytes) -> bool:
+    """Whether the event that makes the row, or makes it again, is still to be handled."""
+    for event in process.inbox:
+        if isinstance(event, Task):
+            if event.task_id == object_id[:24]:
+                return True
+        elif getattr(event, "object_id", None) == object_id:
+            return True
+        elif getattr(getattr(event, "stored", None), "object_id", None) == object_id:
+            return True
+    return False
+
+
+def workers_have_one_owner(cluster: Cluster) -> None:
+    """T5: no two living owners think that the same worker is lent to them."""
+    owners: dict[bytes, str] = {}
+    for process in cluster.processes.values():
+        if not process.alive or isinstance(process.machine, NodeMachine):
+            continue
+        for worker in process.owner.tasks.submission.by_worker:
+            other = owners.setdefault(worker, process.name)
+            require(
+                other == process.name,
+                f"{cluster.processes[worker].name} is lent to {other} and {process.name}",
+            )
+
+
+# -------------------------------------------------------------------- when all has ended
+
+
+def at_rest(cluster: Cluster) -> None:
+    """Q1: with every program ended and every reference dropped, nothing is left anywhere."""
+    for process in cluster.processes.values():
+        if not process.alive:
+            continue
+        for thread in process.threads:
+            call = thread.call
+            name = cluster.ghost.calls[call.spec.task_id].name if call is not None else "a program"
+            raise Violation(f"{process.name}: {name} waits for ever")
+        if isinstance(process.machine, WorkerMachine):
+            _executor_is_empty(process.name, process.machine)
+        if isinstance(process.machine, NodeMachine):
+            _node_is_empty(process.machine)
+        else:
+            _owner_is_empty(process.name, process.owner)
+
+
+def _owner_is_empty(name: str, owner: OwnerMachine) -> None:
+    ledger = owner.ledger
+    submission = owner.tasks.submission
+    tables = {
+        "rows": ledger.objects.rows,
+        "waits": ledger.objects.waits,
+        "covered references": ledger.covered,
+        "leases": submission.leases,
+        "leased workers": submission.by_worker,
+        "actors": owner.calls.actors.actors,
+        "actors by worker": owner.calls.actors.by_worker,
+        "calls that wait for registrations": owner.borrowing.missing,
+        "tokens that wait": owner.borrowing.waiting,
+        "allocated memory": ledger.memory.extents.allocated,
+        "waits for memory": ledger.memory.waiting,
+    }
+    for what, table in tables.items():
+        require(not table, f"{name} is left with {what}: {_brief(table)}")
+    for key in submission.keys.values():
+        empty = not (key.queue or key.leases or key.requests)
+        require(empty, f"{name} is left with a scheduling key: {_brief(key)}")
+
+
+def _executor_is_empty(name: str, worker: WorkerMachine) -> None:
+    inbox = worker.executor.inbox
+    require(not inbox.queue, f"{name} is left with calls: {_brief(inbox.queue)}")
+    require(not inbox.running, f"{name} still runs {_brief(inbox.running)}")
+    require(not worker.executor.blocked, f"{name} still says that it is blocked")
+    require(not worker.executor._held, f"{name} holds answers back")  # noqa: SLF001
+    require(not worker.executor._early, f"{name} keeps early messages")  # noqa: SLF001
+
+
+def _node_is_empty(node: NodeMachine) -> None:
+    leases = node.granting.leases
+    require(not leases.queued, f"requests wait: {_brief(leases.queued)}")
+    require(not leases.granted, f"workers are lent: {_brief(leases.granted)}")
+    resources = node.granting.resources
+    require(resources.free == resources.total, f"resources are out: {resources.free}")
+    lending = node.lending
+    require(not lending.waiting, f"requests for memory wait: {_brief(lending.waiting)}")
+    require(not lending.estates, f"the dead own memory: {_brief(lending.estates)}")
+    require(not lending.claimed, f"memory is claimed: {_brief(lending.claimed)}")
+    require(not node.head.directory.names, "names are taken")
+    alive = {*node.drivers, *node.granting.pool.workers}
+    for watched in node.watchers:
+        require(watched in alive, "a dead process is watched")
+
+
+def _brief(table: object) -> str:
+    text = repr(table)
+    return text if len(text) < 400 else text[:400] + "..."
