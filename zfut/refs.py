@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zfut.ids import short
+from zfut.wire.context import note_reference
 from zfut.wire.specs import Address
 
 if TYPE_CHECKING:
@@ -90,8 +91,6 @@ class ObjectRef(Generic[T]):
         return f"ObjectRef({short(self._id)} {self._session.describe(self._id)})"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        from zfut.wire.serialize import note_reference  # noqa: PLC0415  only when pickled
-
         note_reference(self, self._id, self._owner)
         return _rebuild, (self._id, self._owner.uid, self._owner.epoch)
 
@@ -102,8 +101,14 @@ class ObjectRef(Generic[T]):
         return self
 
 
+_arrive: list[Callable[[bytes, Address], ObjectRef[Any]]] = []
+
+
+def bind(arrive: Callable[[bytes, Address], ObjectRef[Any]]) -> None:
+    """Say who makes references that arrive inside values: the session of this process."""
+    _arrive[:] = [arrive]
+
+
 def _rebuild(object_id: bytes, uid: bytes, epoch: int) -> ObjectRef[Any]:
     """Make the reference again in the process that unpickles it."""
-    from zfut.session import arrived  # noqa: PLC0415  the session imports this module
-
-    return arrived(object_id, Address(uid, epoch))
+    return _arrive[0](object_id, Address(uid, epoch))

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from zfut import errors, task_errors
-from zfut.actors.loop import Loop, Pending
+from zfut import errors, refs, task_errors
 from zfut.config import Config
 from zfut.context import cover, running
 from zfut.core import events as e
@@ -25,6 +24,7 @@ from zfut.core.owner.records import Task, Template
 from zfut.ids import PUT_INDEX, ProcUid, node_of, short
 from zfut.refs import ObjectRef
 from zfut.store.backend import Store
+from zfut.waiting import Driving, Pending
 from zfut.wire import serialize
 from zfut.wire.specs import Address, Stored
 
@@ -52,16 +52,19 @@ def set_current(session: Session | None) -> None:
     _current = session
 
 
-def arrived(object_id: bytes, owner: Address) -> ObjectRef[Any]:
+def _arrived(object_id: bytes, owner: Address) -> ObjectRef[Any]:
     """Make a reference that came inside a value; called by the unpickler."""
     return current().arrive(object_id, owner)
+
+
+refs.bind(_arrived)
 
 
 class Session:
     """One process's part in a session: puts, gets, waits and submissions."""
 
     def __init__(
-        self, uid: ProcUid, loop: Loop, owner: OwnerMachine, store: Store, config: Config
+        self, uid: ProcUid, loop: Driving, owner: OwnerMachine, store: Store, config: Config
     ) -> None:
         self.uid = uid
         self.node = node_of(uid)

@@ -24,6 +24,7 @@ DEADLINE_S = 15.0
 """Nothing here takes a tenth of this; a machine with other work may be that much slower."""
 
 PAUSE_S = 0.005
+STANDARD_ERROR = 2
 
 
 def until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
@@ -92,10 +93,20 @@ class Footprint:
             tuple(sorted(f.name for f in Path("/dev/shm").glob("*zfut*"))),  # noqa: S108
         )
 
+    def beyond(self, before: Footprint) -> dict[str, tuple[object, object]]:
+        """Return what differs: before, and now."""
+        return {
+            name: (getattr(before, name), getattr(self, name))
+            for name in self.__dataclass_fields__
+            if getattr(before, name) != getattr(self, name)
+        }
+
 
 def _descriptors() -> Counter[str]:
     found: Counter[str] = Counter()
     for entry in Path("/proc/self/fd").iterdir():
+        if int(entry.name) <= STANDARD_ERROR:
+            continue  # pytest moves these about
         try:
             target = str(entry.readlink())
         except OSError:
@@ -110,4 +121,4 @@ def assert_unchanged(before: Footprint, base: Path) -> None:
     end = time.monotonic() + DEADLINE_S
     while (now := Footprint.take(base)) != before and time.monotonic() < end:
         time.sleep(PAUSE_S)
-    assert now == before
+    assert now == before, f"left behind: {now.beyond(before)}"

@@ -54,13 +54,14 @@ def test_the_block_is_laid_out_as_described(sizes: list[int]) -> None:
 def test_buffers_are_aligned_in_memory() -> None:
     """Behaviour 15, from the arena and from a message."""
     for size in (1, 1000, 50_000):
-        packed = pack(np.arange(size, dtype=np.float64))
+        packed = pack([np.arange(size, dtype=np.float64)])
+        assert packed.encoding == Encoding.FRAMED
         kept = []
         for _ in range(20):
             block = packed.to_bytes()[:-1] + packed.to_bytes()[-1:]
-            kept.append(unpack(packed.encoding, block))
+            kept += unpack(packed.encoding, block)
             assert kept[-1].ctypes.data % 64 == 0
-        assert unpack(packed.encoding, in_arena(packed)).ctypes.data % 64 == 0
+        assert unpack(packed.encoding, in_arena(packed))[0].ctypes.data % 64 == 0
     many = pack([np.arange(i + 1) for i in range(9)] + [np.arange(5000)])
     for got in (unpack(many.encoding, many.to_bytes()), unpack(many.encoding, in_arena(many))):
         assert all(array.ctypes.data % 8 == 0 for array in got)
@@ -95,7 +96,8 @@ def test_a_bytearray_gives_values_that_can_be_changed() -> None:
 def test_arrays_of_every_layout() -> None:
     base = np.arange(24).reshape(4, 6)
     for array in (base.T, base[::2, ::3], np.asfortranarray(base), base[1:3], np.zeros((0, 3))):
-        got = unpack(Encoding.FRAMED, in_arena(pack(array)))
+        packed = pack([array])
+        (got,) = unpack(packed.encoding, in_arena(packed))
         np.testing.assert_array_equal(got, array)
         assert got.dtype == array.dtype
     record = np.array([(1, 2.5)], dtype=[("a", "i4"), ("b", "f8")])

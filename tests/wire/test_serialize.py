@@ -98,7 +98,8 @@ def test_arrays_come_back_as_they_were(values: list[np.ndarray], beside: object)
         ("text", Encoding.PICKLE),
         (bytearray(b"x"), Encoding.PICKLE),
         ([b"raw"], Encoding.PICKLE),
-        (np.arange(3), Encoding.FRAMED),
+        (np.arange(3), Encoding.ARRAY),
+        ([np.arange(3)], Encoding.FRAMED),
         ({"a": np.arange(3)}, Encoding.FRAMED),
         (pickle.PickleBuffer(b"x"), Encoding.FRAMED),
         (pa.table({"a": [1]}), Encoding.ARROW),
@@ -262,5 +263,9 @@ def test_importing_this_is_cheap() -> None:
         "heavy = {'numpy', 'pyarrow', 'cloudpickle', 'asyncio', 'zfut.wire.diagnose'}\n"
         "sys.exit(str(sorted(heavy & set(sys.modules))))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)  # noqa: S603
-    assert done.stderr.decode().strip() == "[]"
+    arrays = program.replace(
+        "heavy = {'numpy',", "import numpy; pack(numpy.ones(3)); heavy = {"
+    )
+    for source in (program, arrays):
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, check=False)  # noqa: S603
+        assert done.stderr.decode().strip() == "[]"

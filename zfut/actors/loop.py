@@ -32,6 +32,7 @@ from typing import Any, Protocol
 from zfut.actors.mailbox import Mailbox
 from zfut.core import effects as f
 from zfut.core.events import Event, Woken
+from zfut.waiting import Pending
 
 log = logging.getLogger("zfut")
 
@@ -53,18 +54,6 @@ class Machine(Protocol):
 
     def wake_at(self) -> int | None:
         """Return when to hand in Woken."""
-
-
-class Pending:
-    """A call that a thread, a future or a coroutine waits for."""
-
-    __slots__ = ("callback", "done", "event", "outcome")
-
-    def __init__(self, callback: Callable[[], None] | None = None) -> None:
-        self.done = False
-        self.outcome: Any = None
-        self.event: threading.Event | None = None
-        self.callback = callback
 
 
 class Loop:

@@ -80,7 +80,7 @@ def uses_are_held(cluster: Cluster) -> None:
                 continue
             if owner is process and _on_its_way(process, object_id):
                 continue
-            if owner is process or not ghost.excused(process.uid, object_id):
+            if not ghost.excused(process.uid, object_id):
                 raise Violation(
                     f"{process.name} holds {object_id.hex()}, which {owner.name} has forgotten"
                 )
@@ -176,7 +176,7 @@ def _node_is_empty(node: NodeMachine) -> None:
     require(not lending.estates, f"the dead own memory: {_brief(lending.estates)}")
     require(not lending.claimed, f"memory is claimed: {_brief(lending.claimed)}")
     require(not node.head.directory.names, "names are taken")
-    alive = {*node.drivers, *node.granting.pool.workers}
+    alive = [*node.drivers, *node.granting.pool.workers]
     for watched in node.watchers:
         require(watched in alive, "a dead process is watched")
 

@@ -89,7 +89,9 @@ class Encoding(IntEnum):
     ARRAY = 7
 
 
-NONE, PICKLE, FRAMED, RAW, MSGPACK, ARROW, ERROR, ARRAY = (int(encoding) for encoding in Encoding)
+NONE, PICKLE, FRAMED, RAW, MSGPACK, ARROW, ERROR, ARRAY = (
+    int(encoding) for encoding in Encoding
+)
 """The same as plain numbers: they are compared for every value."""
 
 NEVER_ARROW = frozenset((tuple, list, dict, str, int, float, bool, set, bytearray))

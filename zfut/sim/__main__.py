@@ -1,0 +1,59 @@
+"""``python -m zfut.sim --seeds 1000``: run seeds until one breaks a rule."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from zfut.sim.run import TURNS_MAX, Outcome, run_seed
+from zfut.sim.transcript import last_lines
+
+say = sys.stdout.write
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the seeds that the command line names. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m zfut.sim", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000, help="how many (default: 1000)")
+    parser.add_argument("--start", type=int, default=0, help="the first (default: 0)")
+    parser.add_argument("--seed", type=int, default=None, help="only this one")
+    parser.add_argument("--steps", type=int, default=TURNS_MAX, help="turns before giving up")
+    parser.add_argument("--lines", type=int, default=60, help="transcript lines to show")
+    parser.add_argument("--keep-going", action="store_true", help="count every failing seed")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the transcript")
+    given = parser.parse_args(arguments)
+    if given.seed is not None:
+        given.start, given.seeds = given.seed, 1
+    began = time.perf_counter()
+    events = failed = ran = 0
+    for seed in range(given.start, given.start + given.seeds):
+        outcome = run_seed(seed, given.steps)
+        events += outcome.events
+        ran += 1
+        if outcome.violation:
+            failed += 1
+            _tell(outcome, given.lines, brief=given.keep_going)
+            if not given.keep_going:
+                break
+        elif given.verbose:
+            say("\n".join(last_lines(outcome.cluster, given.lines)) + "\n")
+    took = time.perf_counter() - began
+    say(
+        f"{ran} seeds, {failed} failed, {events} events in {took:.1f} s: "
+        f"{ran / took:.1f} seeds/s, {events / took:,.0f} events/s\n"
+    )
+    return 1 if failed else 0
+
+
+def _tell(outcome: Outcome, lines: int, *, brief: bool) -> None:
+    if brief:
+        say(f"seed {outcome.seed}: {outcome.violation.splitlines()[0][:150]}\n")
+        return
+    say("\n".join(last_lines(outcome.cluster, lines)) + "\n")
+    say(f"\nseed {outcome.seed}: {outcome.violation}\n")
+    say(f"again: python -m zfut.sim --seed {outcome.seed}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Faults: what goes wrong in a seed, and when.
+
+Killed: a worker in any state, also one that is starting; a program.  Paused: any process, the node
+manager too.  A small store and slow tasks are settings.  The node manager's death ends a session
+and is not simulated.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from msgspec import Struct
+
+from zfut.config import Config
+from zfut.sim.cluster import Cluster, Setting
+from zfut.sim.network import Latency
+from zfut.sim.workload import Chances
+
+
+class Strikes(Struct):
+    """How often what strikes."""
+
+    kills: int = 0
+    pauses: int = 0
+    driver_dies: bool = False
+    within_ns: int = 50_000_000
+
+
+def draw_setting(rng: Random) -> tuple[Setting, Chances, Strikes]:
+    """Return what kind of cluster, programs and faults a seed means."""
+    capacity = rng.choice((1 << 30, 1 << 30, 1 << 30, 2 << 20))
+    config = Config(
+        extent_bytes=rng.choice((1 << 18, 1 << 20, 32 << 20)),
+        workers_max=rng.choice((0, 0, 2, 4)),
+        worker_idle_ns=rng.choice((60_000_000_000, 60_000_000_000, 30_000_000)),
+        batch_max=rng.choice((256, 2)),
+        starting_max=rng.choice((4, 1)),
+        lease_requests_max=rng.choice((10, 2)),
+    )
+    setting = Setting(
+        cpus=rng.choice((1, 2, 2, 4)),
+        drivers=rng.choice((1, 1, 2)),
+        capacity=capacity,
+        latency=rng.choice(_LATENCIES),
+        preempt=rng.choice((0.0, 0.2, 0.6)),
+        config=config,
+    )
+    chances = Chances(
+        budget=rng.choice((6, 12, 24)),
+        stored=rng.choice((0.0, 0.1, 0.4)),
+        raises=rng.choice((0.0, 0.1)),
+        slow=rng.choice((0.0, 0.1, 0.3)),
+        actors=rng.choice((0.0, 0.05, 0.1)),
+        cancels=rng.choice((0.0, 0.05)),
+        kills=rng.choice((0.0, 0.02)),
+        exits=rng.choice((0.0, 0.0, 0.02)),
+        retries=rng.choice((3, 1, -1)),
+    )
+    strikes = Strikes()
+    if rng.random() < 0.5:
+        strikes.kills = rng.randrange(5)
+        strikes.pauses = rng.randrange(3)
+        strikes.driver_dies = setting.drivers > 1 and rng.random() < 0.3
+        strikes.within_ns = rng.choice((5_000_000, 50_000_000, 200_000_000))
+    return setting, chances, strikes
+
+
+_LATENCIES = (
+    Latency(50_000, 0, 0.0),
+    Latency(100_000, 3_000_000, 0.1),
+    Latency(1_000_000, 0, 0.0),
+    Latency(200_000, 40_000_000, 0.03),
+)
+
+
+class Faults:
+    """Strikes a cluster as planned."""
+
+    def __init__(self, cluster: Cluster, strikes: Strikes) -> None:
+        self._cluster = cluster
+        self._strikes = strikes
+
+    def arm(self) -> None:
+        """Put every fault on the calendar."""
+        cluster, strikes = self._cluster, self._strikes
+        span = strikes.within_ns
+        for _ in range(strikes.kills):
+            cluster.at(int(cluster.rng.random() * span), self._kill_worker)
+        for _ in range(strikes.pauses):
+            cluster.at(int(cluster.rng.random() * span), self._pause)
+        if strikes.driver_dies:
+            cluster.at(int(cluster.rng.random() * span), self._kill_driver)
+
+    def _kill_worker(self) -> None:
+        cluster = self._cluster
+        workers = cluster.workers()
+        if workers:
+            victim = workers[cluster.rng.randrange(len(workers))]
+            cluster.ghost.crashed[victim.uid] = None
+            cluster.kill(victim)
+
+    def _kill_driver(self) -> None:
+        cluster = self._cluster
+        victim = cluster.drivers[-1]
+        if victim.alive:
+            cluster.ghost.crashed[victim.uid] = None
+            cluster.kill(victim, "the program ended")
+
+    def _pause(self) -> None:
+        cluster = self._cluster
+        alive = [process for process in cluster.processes.values() if process.alive]
+        victim = alive[cluster.rng.randrange(len(alive))]
+        victim.paused_until = cluster.now + int(cluster.rng.random() * 100_000_000)

@@ -1,0 +1,68 @@
+"""One seed: a cluster, programs and faults drawn from it, run to the end and looked at."""
+
+from __future__ import annotations
+
+from random import Random
+
+from msgspec import Struct
+
+from zfut.sim import invariants
+from zfut.sim.arena import Violation
+from zfut.sim.cluster import Cluster
+from zfut.sim.faults import Faults, draw_setting
+from zfut.sim.workload import Workload
+
+TURNS_MAX = 60_000
+"""A program that takes longer than this does not end."""
+
+
+class Outcome(Struct):
+    """What became of a seed."""
+
+    seed: int
+    events: int
+    violation: str
+    cluster: Cluster
+
+
+def run_seed(seed: int, turns_max: int = TURNS_MAX) -> Outcome:
+    """Run a seed; never raises for what the machines do wrong."""
+    rng = Random(seed)
+    setting, chances, strikes = draw_setting(rng)
+    workload = Workload(rng, chances)
+    cluster = Cluster(setting, rng, workload.run_call)
+    faults = Faults(cluster, strikes)
+    violation = ""
+    try:
+        for driver in cluster.drivers:
+            cluster.start(driver, workload.program)
+        faults.arm()
+        _run(cluster, turns_max)
+    except Violation as broken:
+        violation = str(broken)
+    except Exception as error:  # noqa: BLE001  any error in a machine is what we look for
+        violation = describe(error)
+    return Outcome(seed, cluster.events, violation, cluster)
+
+
+def _run(cluster: Cluster, turns_max: int) -> None:
+    if not cluster.run(turns_max):
+        raise Violation(f"it has not ended after {turns_max} turns")
+    invariants.at_rest(cluster)
+    for driver in cluster.drivers:
+        if driver.alive:
+            cluster.farewell(driver)
+            cluster.run(turns_max)
+    invariants.at_rest(cluster)
+
+
+def describe(error: Exception) -> str:
+    """Say what was raised, and where in the machines."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        name = code.co_filename.partition("zfut/")[2]
+        frames.append(f"    {name}:{trace.tb_lineno} {code.co_qualname}")
+        trace = trace.tb_next
+    return "\n".join([f"{type(error).__name__}: {error}", *frames])

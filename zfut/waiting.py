@@ -1,0 +1,45 @@
+"""What a session needs of whatever drives its machine: a loop on sockets, or a pump in one thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+
+class Pending:
+    """A call that a thread, a future or a coroutine waits for."""
+
+    __slots__ = ("callback", "done", "event", "outcome")
+
+    def __init__(self, callback: Callable[[], None] | None = None) -> None:
+        self.done = False
+        self.outcome: Any = None
+        self.event: threading.Event | None = None
+        self.callback = callback
+
+
+class Driving(Protocol):
+    """Drives one machine; see ``zfut.actors.loop.Loop``."""
+
+    inbox: deque[Any]
+    calls: dict[int, Pending]
+    closed: str
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held by whoever touches the machine."""
+
+    def post(self, event: Any) -> None:
+        """Hand an event in."""
+
+    def drop(self, object_id: bytes) -> None:
+        """A finaliser says that a reference is gone."""
+
+    def turn(self) -> None:
+        """Handle everything that is there."""
+
+    def wait(self, pending: Pending, deadline_ns: int | None = None) -> bool:
+        """Drive until ``pending`` is done. Returns False if time ran out first."""
