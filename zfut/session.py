@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import logging
 import os
 import threading
 import time
@@ -27,6 +28,8 @@ from zfut.store.backend import Store
 from zfut.waiting import Driving, Pending
 from zfut.wire import serialize
 from zfut.wire.specs import Address, Stored
+
+log = logging.getLogger("zfut")
 
 Refs = Sequence[ObjectRef[Any]]
 
@@ -348,12 +351,31 @@ class Session:
                 self.loop.turn()
         done = False
         try:
-            done = pending.done or self.wait_for(call_id, pending, deadline)
+            done = pending.done or self._wait_or_say(call_id, pending, deadline, ids)
         finally:
             if not done:
                 self.loop.calls.pop(call_id, None)
                 self.loop.post(e.StopWaiting(call_id))
         return done
+
+    def _wait_or_say(
+        self, call_id: int, pending: Pending, deadline: int | None, ids: tuple[bytes, ...]
+    ) -> bool:
+        """Wait; after ``log_blocked_get_s`` seconds say once what is waited for."""
+        patience = time.monotonic_ns() + int(self.config.log_blocked_get_s * 1e9)
+        if deadline is None or patience < deadline:
+            if self.wait_for(call_id, pending, patience):
+                return True
+            waiting = [name for name in ids if not self.is_ready(name)]
+            shown = "; ".join(f"{short(name)} {self.describe(name)}" for name in waiting[:3])
+            log.warning(
+                "a get has waited %g s for %d of %d references: %s",
+                self.config.log_blocked_get_s,
+                len(waiting),
+                len(ids),
+                shown,
+            )
+        return self.wait_for(call_id, pending, deadline)
 
     def get_one(self, ref: ObjectRef[Any], timeout_s: float | None, *, copy: bool) -> Any:
         """Return one value."""
