@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Iterator
 
@@ -34,6 +35,7 @@ def node(request: pytest.FixtureRequest) -> Iterator[zfut.Session | None]:
 def everything_given_back(node: zfut.Session | None) -> Iterator[None]:
     """After each test every resource is free again and no actor is left."""
     yield
+    gc.collect()  # a caught exception and the frame that caught it hold each other
     if node is not None and zfut.is_initialized():
         total = zfut.cluster_resources()
         until(lambda: zfut.available_resources() == total, "every resource is free again")

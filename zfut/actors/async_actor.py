@@ -71,6 +71,7 @@ class AsyncActor:
         worker = self._worker
         loop = worker.loop
         loop.blocked = False
+        loop.driving = True  # also after a coroutine has blocked in get
         loop.turn()
         inbox = self._executor.inbox
         while inbox.queue and self._active < self._limit:

@@ -269,7 +269,7 @@ def _leave(code: int) -> None:
 
 
 def main() -> int:
-    """Entry point: ``python -m zfut.actors.fork_server LIFE_FD``; the plan comes on stdin."""
+    """Entry point of the root process: its life line is argv[1], the plan comes on stdin."""
     life_fd = int(sys.argv[1])
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=NodePlan)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -279,10 +279,3 @@ def main() -> int:
         if entry not in sys.path:
             sys.path.append(entry)
     return Root(plan, life_fd).run()
-
-
-if __name__ == "__main__":
-    # The module runs as __main__; its classes must be those that the node manager imports.
-    from zfut.actors import fork_server
-
-    sys.exit(fork_server.main())

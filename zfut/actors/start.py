@@ -121,6 +121,16 @@ class Launched:
         places.remove(Path(self.plan.directory))
 
 
+_BOOT = """
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]
+sys.path.append(sys.argv[2])
+from zfut.actors import fork_server
+sys.exit(fork_server.main())
+"""
+"""Finds zfut where the program found it, without a trace in the workers' environment."""
+
+
 def launch(plan: NodePlan) -> Launched:
     """Start the root process of a node; ``await_ready`` tells when it serves."""
     mine, theirs = socket.socketpair()
@@ -128,10 +138,8 @@ def launch(plan: NodePlan) -> Launched:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")
     package = str(Path(zfut.__file__).resolve().parent.parent)
-    path = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = f"{package}{os.pathsep}{path}" if path else package
     process = subprocess.Popen(
-        [sys.executable, "-m", "zfut.actors.fork_server", str(theirs.fileno())],
+        [sys.executable, "-c", _BOOT, str(theirs.fileno()), package],
         stdin=subprocess.PIPE,
         pass_fds=(theirs.fileno(),),
         env=environment,

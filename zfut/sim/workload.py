@@ -363,7 +363,7 @@ class Scope:
 
     def _plan(self, kind: str, expects: tuple[int, ...], nested: list[Handle]) -> Plan:
         rng = self.rng
-        share = self.budget // 3 if self.thread.depth < self.chances.depth else 0
+        share = max(0, self.budget) // 3 if self.thread.depth < self.chances.depth else 0
         count = 0 if kind == "create" else (1, 1, 1, 2, 0)[rng.randrange(5)]
         slow = rng.random() < self.chances.slow
         plan = Plan(

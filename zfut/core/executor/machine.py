@@ -20,6 +20,9 @@ from zfut.wire.specs import CANCELLED, RAISED, Failed, TaskResult, Value
 BLOCK_DELAY_NS = 1_000_000
 """A wait shorter than this keeps its CPU: most actor calls are answered sooner."""
 
+LINGERS = ("idle", "out of scope")
+"""Reasons to end that wait until nobody uses this process's objects."""
+
 EXIT_CLEAN = 0
 EXIT_OUT_OF_SCOPE = 223
 
@@ -290,9 +293,15 @@ class ExecutorMachine:
                 parts = [part for part in payload if part]
                 self._out.send(caller, m.TasksFinished(tuple(results)), parts)
             self._answers.clear()
-        if self.exiting and not self.inbox.queue and not self.inbox.running and not self._held:
+        if self.exiting and not (self.inbox.queue or self.inbox.running or self._held):
+            if self.exiting in LINGERS and self._owns_for_others():
+                return
             code = EXIT_OUT_OF_SCOPE if self.exiting == "out of scope" else EXIT_CLEAN
             self._out.add(EndProcess(code, self.exiting))
+
+    def _owns_for_others(self) -> bool:
+        """Whether others still use what this process owns: it may not go before they are done."""
+        return any(row.borrowers for row in self._owner.rows.values())
 
     def check(self) -> None:
         """Assert the invariants."""
