@@ -16,6 +16,8 @@ class Running(Struct, frozen=True):
     name: str = ""
     actor_id: bytes = b""
     blocks: bool = False
+    trace: bytes = b""
+    """The outermost call that this one serves: what it submits carries the same."""
 
 
 NOTHING = Running()

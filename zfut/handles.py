@@ -40,6 +40,9 @@ class _Shipped:
         self._id = b""
         self._refs: list[Any] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_session": None, "_code": b"", "_refs": []}
+
     def for_session(self, session: Session) -> tuple[bytes, bytes]:
         """Return the FunctionID and the code."""
         if self._session is not session:
@@ -63,6 +66,10 @@ class RemoteFunction(Generic[P, R]):
         self._shipped = shipped or _Shipped(function, f"function {self._name}")
         self._session: Session | None = None
         self._template: Template | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs: other functions may capture this one."""
+        return {**vars(self), "_session": None, "_template": None}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         raise errors.DirectCallError(self._name)
@@ -141,7 +148,7 @@ class RemoteClass(Generic[P, T]):
         self._methods = methods_of(self._cls)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        raise errors.DirectCallError(self._name)
+        raise errors.DirectCallError(self._name, "class")
 
     def options(self, **given: Any) -> RemoteClass[P, T]:
         """Return the same class with other options; see ``zfut.options``."""
@@ -330,7 +337,8 @@ class ActorMethod(Generic[R]):
         self._returns = info.num_returns if returns < 0 else returns
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
-        raise errors.DirectCallError(f"{self._handle._name}.{self._method}")  # noqa: SLF001
+        name = f"{self._handle._name}.{self._method}"  # noqa: SLF001
+        raise errors.DirectCallError(name, "method")
 
     def options(self, **given: Any) -> ActorMethod[R]:
         """Return the same method with another number of returns."""

@@ -97,13 +97,14 @@ class NoSuchActorError(UsageError, ValueError):
 class DirectCallError(UsageError, TypeError):
     """A remote function, class or method was called as if it were a plain one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, kind: str = "function") -> None:
         super().__init__(name, "")
-        self.args = (name,)
-        self.name = name
+        self.args = (name, kind)
+        self.name, self.kind = name, kind
 
     def fact(self) -> str:
         return f"{self.name} is remote and cannot be called directly."
 
     def next_step(self) -> str:
-        return f"Write {self.name}.remote(...), or {self.name}.local(...) to run a function here."
+        here = f", or {self.name}.local(...) to run it here" if self.kind == "function" else ""
+        return f"Write {self.name}.remote(...){here}."

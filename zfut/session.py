@@ -166,6 +166,7 @@ class Session:
             data, encoding, nested = b"", 0, ()
         else:
             encoding, data, nested = self._pack_args(template, tuple(plain), kwargs)
+        now = running.get()
         return Task(
             self.uid + next(self._tasks).to_bytes(8, "big"),
             template,
@@ -174,7 +175,8 @@ class Session:
             template.num_returns,
             tuple(deps) if deps else (),
             nested,
-            running.get().depth + 1,
+            now.depth + 1,
+            trace=now.trace,
         )
 
     def _dep(self, where: int | str, ref: ObjectRef[Any]) -> tuple[int | str, bytes, Address]:

@@ -142,6 +142,8 @@ def start_embedded(
         launched.end()
         raise
     driver.launched = launched
+    if contents.arena.advice:
+        _note(f.Note("warning", contents.arena.advice))
     if progress is not None:
         progress(f"session {plan.session} ready in {time.monotonic() - begun:.2f} s")
     return driver

@@ -87,7 +87,8 @@ class Runner:
         spec = call.spec
         blocks = call.kind == TASK
         actor_id = self._executor.actor_id
-        return Running(spec.task_id, spec.attempt, spec.depth, name, actor_id, blocks)
+        trace = spec.trace or spec.task_id
+        return Running(spec.task_id, spec.attempt, spec.depth, name, actor_id, blocks, trace)
 
     # ---------------------------------------------------------------- arguments
 

@@ -59,7 +59,7 @@ class Ghost:
         self.puts: dict[bytes, int] = {}
         self.actors: dict[bytes, TrueActor] = {}
         self.exit_wanted: dict[bytes, int] = {}
-        self.exited: dict[bytes, None] = {}
+        self.exits: dict[int, None] = {}
         self.crashed: dict[bytes, None] = {}
         self._givers: dict[tuple[bytes, bytes], dict[bytes, None]] = {}
         self._ran: dict[tuple[bytes, int], str] = {}
@@ -202,7 +202,7 @@ class Ghost:
     def _call_explained(self, failure: Failure, handle: Handle, told: Told) -> bool:
         kind = failure[0]
         if kind == "Raised":
-            return told.plan.raises and failure[1] == told.plan.number
+            return failure[1] in ((told.plan.number,) if told.plan.raises else self.exits)
         if kind == "Dependency":
             inner = read_failure(failure[1])
             return told.has_deps and self._inner_explained(inner)
@@ -217,7 +217,7 @@ class Ghost:
         """Whether the failure of an argument, of which only its words are known, can be."""
         kind = failure[0]
         if kind == "Raised":
-            return self.plans[failure[1]].raises
+            return failure[1] in self.exits or self.plans[failure[1]].raises
         if kind == "Dependency":
             return self._inner_explained(read_failure(failure[1]))
         if kind == "WorkerCrashedError":

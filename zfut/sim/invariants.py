@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from zfut.core.node.machine import NodeMachine
 from zfut.core.node.resources import CPU
 from zfut.core.owner.machine import OwnerMachine
-from zfut.core.owner.records import Task
+from zfut.core.owner.records import STATE_NAMES, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
 from zfut.sim.arena import Violation
 
@@ -137,7 +137,7 @@ def _owner_is_empty(name: str, owner: OwnerMachine) -> None:
     ledger = owner.ledger
     submission = owner.tasks.submission
     tables = {
-        "rows": ledger.objects.rows,
+        "rows": [_row(*item) for item in ledger.objects.rows.items()],
         "waits": ledger.objects.waits,
         "covered references": ledger.covered,
         "leases": submission.leases,
@@ -179,6 +179,15 @@ def _node_is_empty(node: NodeMachine) -> None:
     alive = [*node.drivers, *node.granting.pool.workers]
     for watched in node.watchers:
         require(watched in alive, "a dead process is watched")
+
+
+def _row(object_id: bytes, row: ObjectRow) -> str:
+    holds = f"local={row.local} submitted={row.submitted} contained_in={row.contained_in}"
+    counter = int.from_bytes(object_id[16:24], "big")
+    return (
+        f"#{counter} of {object_id[8:12].hex()} {STATE_NAMES[row.state]} {holds} "
+        f"borrowers={row.borrowers} tokens={row.tokens}"
+    )
 
 
 def _brief(table: object) -> str:

@@ -32,7 +32,9 @@ from zfut.sim.values import (
     unpack,
     unpack_plan,
 )
-from zfut.wire.specs import OK, RAISED, Failed, Inline, Stored, TaskResult, Value
+from zfut.wire.specs import OK, RAISED, Address, Failed, Inline, Stored, TaskResult, Value
+
+Refs = tuple[tuple[tuple[bytes, Address], ...], ...]
 
 TIMEOUT_NS = 30_000_000
 ONE_CPU = (("CPU", 10_000),)
@@ -95,7 +97,7 @@ class Workload:
             values, refs = yield from self._body(scope, call, plan, payload)
             early = rng.random() < 0.5
             if early:
-                scope.drop_all()
+                scope.drop_all(but=refs)
             took = process.cluster.now - began
             result = TaskResult(spec.task_id, spec.attempt, OK, values, took)
             process.post(e.Returned(result, tuple(payload), refs))
@@ -113,8 +115,9 @@ class Workload:
     def _exits(self, process: Process, call: Call, code: int) -> None:
         ghost = process.cluster.ghost
         ghost.exit_wanted[process.uid] = code
-        ghost.exited[process.uid] = None
-        failure = raised(0)
+        number = ghost.calls[call.spec.task_id].plan.number
+        ghost.exits[number] = None
+        failure = raised(number)
         if code == EXIT_ACTOR:
             actor_id = process.worker.executor.actor_id
             ghost.actors[actor_id].left = True
@@ -221,14 +224,17 @@ class Scope:
             self.handles.extend(opened.handles)
             opened.handles = []
 
-    def drop_all(self) -> None:
-        """The function returns."""
+    def drop_all(self, but: Refs = ()) -> None:
+        """The function returns; references in its result live until the answer is posted."""
         for opened in self.opened:
             opened.drop()
+        returned = [object_id for inner in but for object_id, _ in inner]
+        kept = [handle for handle in self.handles if handle.object_id in returned]
         for handle in self.handles:
-            handle.drop()
+            if handle not in kept:
+                handle.drop()
         self.opened.clear()
-        self.handles.clear()
+        self.handles = kept
 
     def keep_some(self) -> None:
         """An actor keeps, or lets go of, some of what it has."""

@@ -4,9 +4,9 @@ A message's first line says who sends it to whom; what follows says how it is an
 may come twice.  The unions at the end say what each mailbox may receive: the decoder rejects
 anything else and the type checker insists that the machine handles all of it.
 
-On the wire a message is three frames: a route (see ``zfut.wire.codec``), a header, which is one
-of these classes as a msgpack array that starts with its number, and a payload, left out when
-empty, which holds the users' bytes that the header measures.
+On the wire a message is a frame with its route (see ``zfut.wire.codec``) and its header, which is
+one of these classes as a msgpack array that starts with its number, and a second frame, left out
+when empty, with the payload: the users' bytes that the header measures.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class BorrowMemory(Message, frozen=True, tag=30):
 
 
 class MemoryLent(Message, frozen=True, tag=31):
-    """node -> owner: these bytes are yours to write. ``request`` 0 answers nothing."""
+    """node -> owner: these bytes are yours to write. Sent once for each BorrowMemory."""
 
     request: int
     offset: int
@@ -189,7 +189,10 @@ class MemoryLent(Message, frozen=True, tag=31):
 
 
 class MemoryRefused(Message, frozen=True, tag=32):
-    """node -> owner: no room came free in time, or can ever come; ``why`` has the figures."""
+    """node -> owner: no room came free in time, or can ever come; ``why`` has the figures.
+
+    Safe to repeat: a request that was answered is forgotten.
+    """
 
     request: int
     why: str
@@ -207,7 +210,7 @@ class ReclaimMemory(Message, frozen=True, tag=33):
 class ReturnMemory(Message, frozen=True, tag=34):
     """owner -> node: I do not use these (offset, size) pieces any more.
 
-    Sent once for each piece over a connection that delivers once.
+    Sent once for each piece: the connection drops repeats.
     """
 
     pieces: tuple[tuple[int, int], ...]
@@ -216,7 +219,8 @@ class ReturnMemory(Message, frozen=True, tag=34):
 class FreeMemory(Message, frozen=True, tag=35):
     """owner -> owner: the values at these offsets, which you wrote for me, are not needed.
 
-    Sent to the process that wrote them, whose memory stays warm, or to its node if it died.
+    Goes to the process that wrote them, whose memory stays warm; its node gets FreeClaimed if it
+    died.  Sent once for each value.
     """
 
     offsets: tuple[int, ...]
@@ -244,8 +248,8 @@ class FreeClaimed(Message, frozen=True, tag=37):
 class PushTasks(Message, frozen=True, tag=40):
     """owner -> executor: run these. The node that lent you never hears of them.
 
-    Each is answered in a TasksFinished or a TasksPushedBack.  Safe to repeat: (task, attempt)
-    names the call.  Payload: the functions' code, then each task's bytes.
+    Each is answered in a TasksFinished or a TasksPushedBack.  Sent once for each attempt; another
+    attempt may run again.  Payload: the functions' code, then each task's bytes.
     """
 
     owner: Address
@@ -258,7 +262,8 @@ class PushTasks(Message, frozen=True, tag=40):
 class CreateActor(Message, frozen=True, tag=41):
     """owner -> executor: become this actor: run its constructor, then its calls.
 
-    Answered in a TasksFinished.  Payload: the class, then the constructor's bytes.
+    Answered in a TasksFinished.  Sent once for each life.  Payload: the class, then the
+    constructor's bytes.
     """
 
     owner: Address
@@ -275,8 +280,8 @@ class CreateActor(Message, frozen=True, tag=41):
 class PushCalls(Message, frozen=True, tag=42):
     """owner -> executor: call these methods, in this order.
 
-    Each is answered in a TasksFinished.  A call for another life of the actor is answered with a
-    failure.  Safe to repeat: ``sequence`` numbers one caller's calls.
+    Each is answered in a TasksFinished; a call for another actor, or for one that ends, with a
+    failure.  Sent once for each call.  Payload: each call's bytes.
     """
 
     owner: Address
@@ -288,10 +293,12 @@ class PushCalls(Message, frozen=True, tag=42):
 class TasksFinished(Message, frozen=True, tag=43):
     """executor -> owner: these calls ended. Payload: their values, in order.
 
-    Safe to repeat: an answer for an attempt that is not the current one is dropped with clean-up.
+    Safe to repeat: an answer that nobody waits for is dropped, and what it carries is let go.
+    ``credit_bytes`` is how much more the executor wants queued here; 0 sets no limit.
     """
 
     results: tuple[TaskResult, ...]
+    credit_bytes: int = 0
 
 
 class RecallTasks(Message, frozen=True, tag=44):
@@ -337,7 +344,10 @@ class LocateObjects(Message, frozen=True, tag=50):
 
 
 class ObjectReady(Message, frozen=True, tag=51):
-    """owner -> owner: the value (payload) or place of an object; ``value`` None: it is gone."""
+    """owner -> owner: the value (payload) or place of an object; ``value`` nil: it is gone.
+
+    Safe to repeat: values do not change.
+    """
 
     object_id: bytes
     version: int
@@ -355,7 +365,7 @@ class RegisterBorrows(Message, frozen=True, tag=52):
 
 
 class BorrowsRegistered(Message, frozen=True, tag=53):
-    """owner -> owner: these tokens are held; those in ``gone`` name nothing any more."""
+    """owner -> owner: these tokens are held; those in ``gone`` name nothing. Safe to repeat."""
 
     tokens: tuple[bytes, ...]
     gone: tuple[bytes, ...]
@@ -433,7 +443,7 @@ class ReleaseName(Message, frozen=True, tag=62):
 class NameAnswer(Message, frozen=True, tag=63):
     """node -> owner: the answer to RegisterName or FindName; ``handle`` is empty: not there.
 
-    ``taken`` says that another actor has the name.
+    ``taken``: another actor has the name.  Safe to repeat: a question is answered once.
     """
 
     request: int
@@ -450,7 +460,7 @@ class AskNode(Message, frozen=True, tag=64):
 
 
 class NodeSays(Message, frozen=True, tag=65):
-    """node -> owner: the answer to AskNode: JSON."""
+    """node -> owner: the answer to AskNode: JSON. Safe to repeat."""
 
     request: int
     answer: bytes
@@ -467,7 +477,7 @@ class Farewell(Message, frozen=True, tag=67):
 
 
 class NodeStops(Message, frozen=True, tag=68):
-    """node -> owner: the session ends; every wait ends with an error that says ``why``."""
+    """node -> owner: the session ends; every wait fails with ``why``. Safe to repeat."""
 
     why: str
 

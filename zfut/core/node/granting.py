@@ -209,24 +209,30 @@ class Granting:
 
     def _revoke(self, now: int) -> None:
         for lease in self.leases.in_order():
-            if now - lease.since < REVOKE_AFTER_NS or not self.resources.feasible(lease.demand):
+            if lease.told or now - lease.since < REVOKE_AFTER_NS:
                 continue
-            mine = self.leases.held_by(lease.owner)
-            for victim in self.leases.granted.values():
-                rich = self.leases.held_by(victim.owner) > mine
-                if victim.owner != lease.owner and rich and not victim.actor_id:
-                    if not victim.revoked:
-                        victim.revoked = True
-                        self._out.send(victim.owner, m.LeaseRevoked(victim.lease_id))
-                    return
-            return
+            victim = self._victim(lease)
+            if victim is not None:
+                victim.revoked = True
+                self._out.send(victim.owner, m.LeaseRevoked(victim.lease_id))
+                return
+
+    def _victim(self, lease: NodeLease) -> NodeLease | None:
+        """The lease that is to make way for this request; None if none is, or one already does."""
+        mine = self.leases.held_by(lease.owner)
+        for victim in self.leases.granted.values():
+            if victim.owner == lease.owner or victim.actor_id:
+                continue
+            if self.leases.held_by(victim.owner) > mine:
+                return None if victim.revoked else victim
+        return None
 
     def wake_at(self) -> int | None:
         """When a request has waited for long, or a worker has idled for long."""
         wakes = [
             lease.since + REVOKE_AFTER_NS
             for lease in self.leases.queued.values()
-            if not lease.told and self._others_hold(lease)
+            if not lease.told and self._victim(lease) is not None
         ]
         if len(self.pool.plain()) > max(self.cpus, self.prestart):
             wakes += [
@@ -235,16 +241,6 @@ class Granting:
                 if worker.state == IDLE
             ]
         return min(wakes, default=None)
-
-    def _others_hold(self, lease: NodeLease) -> bool:
-        mine = self.leases.held_by(lease.owner)
-        return any(
-            victim.owner != lease.owner
-            and not victim.actor_id
-            and not victim.revoked
-            and self.leases.held_by(victim.owner) > mine
-            for victim in self.leases.granted.values()
-        )
 
     def check(self) -> None:
         """Assert every invariant."""

@@ -51,6 +51,7 @@ class Task(Struct, gc=False):
     creation: Creation | None = None
     method: bytes = b""
     weak: bool = False
+    trace: bytes = b""
     attempt: int = 0  # retry
     retries_left: int = 0  # OwnerMachine, when submitted; retry
     waiting_on: int = 0  # OwnerMachine: dependencies that are not ready

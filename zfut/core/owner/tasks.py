@@ -187,6 +187,8 @@ class Tasks:
             task.num_returns,
             deps,
             task.depth,
+            0,
+            task.trace,
         )
 
     def _deps(self, task: Task, payload: list[bytes]) -> tuple[Dep, ...]:
