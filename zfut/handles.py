@@ -124,6 +124,7 @@ class RemoteFunction(Generic[P, R]):
             options.num_returns,
             options.max_retries,
             0 if timeout is None else int(timeout * 1e9),
+            self._check.names,
         )
         self._session = session
         return self._template
@@ -173,6 +174,7 @@ class RemoteClass(Generic[P, T]):
             options.max_restarts,
         )
         template = Template(function_id, self._name, code, options.demand(0), 0)
+        template.parameters = self._check.names
         task = session.make_task(template, args, kwargs)
         task.creation = creation
         actor_id = task.task_id
@@ -319,6 +321,7 @@ class MethodInfo:
         template = self.templates.get((name, num_returns))
         if template is None:
             template = Template(b"", name, b"", (), num_returns, 0)
+            template.parameters = self.check.names
             self.templates[name, num_returns] = template
         return template
 

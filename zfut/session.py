@@ -121,7 +121,9 @@ class Session:
             if not isinstance(ref, ObjectRef):
                 raise errors.WrongTypeError(function, "references", ref)
             if ref._session is not self:  # noqa: SLF001  a reference and its session are one
-                raise errors.SessionError(f"the reference {short(ref.binary())}")
+                raise errors.SessionError(
+                    f"the reference {short(ref.binary())}", "its session has ended"
+                )
 
     def make_ref(self, object_id: bytes, owner: Address | None = None) -> ObjectRef[Any]:
         """Make the handle of a hold that a table already counts."""
@@ -198,7 +200,7 @@ class Session:
     def _pack_args(
         self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[int, bytes | Stored, tuple[tuple[bytes, Address], ...]]:
-        packed = serialize.pack_call(args, kwargs, template.name)
+        packed = serialize.pack_call(args, kwargs, template.name, template.parameters)
         nested = packed.refs
         if packed.size_bytes <= self.config.inline_max_bytes:
             return packed.encoding, packed.to_bytes(), nested
@@ -267,6 +269,9 @@ class Session:
         state = row.state
         if state == INLINE:
             encoding = row.encoding
+            if copy:
+                assert isinstance(row.value, bytes)
+                return self._unpack(object_id, encoding, bytearray(row.value))
             if encoding == serialize.PICKLE and not row.contains and row.owner is None:
                 return serialize.unpack(encoding, row.value)
             return self._unpack(object_id, encoding, row.value)

@@ -14,7 +14,7 @@ from typing import Any
 class Checker:
     """Checks one function's calls. Raises TypeError as the interpreter would."""
 
-    __slots__ = ("_keywords", "_known", "_most", "_names", "_needed", "_open", "name", "shape")
+    __slots__ = ("_keywords", "_known", "_most", "names", "_needed", "_open", "name", "shape")
 
     def __init__(
         self,
@@ -28,11 +28,11 @@ class Checker:
         self.name = name
         self._needed = needed
         self._most = most
-        self._names = tuple(names)
+        self.names = tuple(names)
         self._open = open_kwargs
         self._keywords = keywords or {}
         self._known = any(self._keywords.values())
-        self.shape = (needed, most, self._names, open_kwargs, self._keywords)
+        self.shape = (needed, most, self.names, open_kwargs, self._keywords)
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         count = len(args)
@@ -44,13 +44,13 @@ class Checker:
     def _check(self, count: int, kwargs: dict[str, Any]) -> None:
         if 0 <= self._most < count:
             self._fail(f"takes {self._most} positional arguments but {count} were given")
-        for index, name in enumerate(self._names):
+        for index, name in enumerate(self.names):
             if name in kwargs:
                 if index < count:
                     self._fail(f"got multiple values for argument {name!r}")
             elif count <= index < self._needed:
                 self._fail(f"missing a required argument: {name!r}")
-        if len(self._names) < self._needed and count < self._needed:
+        if len(self.names) < self._needed and count < self._needed:
             self._fail(f"missing {self._needed - count} required positional arguments")
         for name, required in self._keywords.items():
             if required and name not in kwargs:
@@ -58,7 +58,7 @@ class Checker:
         if self._open:
             return
         for name in kwargs:
-            if name not in self._names and name not in self._keywords:
+            if name not in self.names and name not in self._keywords:
                 self._fail(f"got an unexpected keyword argument {name!r}")
 
     def _fail(self, why: str) -> None:

@@ -33,6 +33,12 @@ from zfut.wire.specs import (
 Refs = tuple[tuple[bytes, Address], ...]
 
 
+READ_ONLY_NOTE = (
+    "Arrays that come from zfut are shared, read-only memory. "
+    "Use a.copy(), or zfut.get(ref, copy=True)."
+)
+
+
 class ActorExit(BaseException):
     """Raised by exit_actor(): ends the actor's process once its call is unwound."""
 
@@ -229,6 +235,8 @@ class Runner:
         elif isinstance(error, errors.TaskCancelledError) and not error.__traceback__:
             return Returned(TaskResult(spec.task_id, spec.attempt, CANCELLED, ()), ())
         else:
+            if isinstance(error, ValueError) and "read-only" in str(error):
+                error.add_note(READ_ONLY_NOTE)
             self._note_exit(error)
             shown = repr(self.instance) if call.kind == METHOD else None
             captured = task_errors.capture(

@@ -6,6 +6,7 @@ The real arena has no such memory: a wrong offset there is a wrong value somewhe
 from __future__ import annotations
 
 from zfut.sim.values import Handle
+from zfut.wire.specs import Stored
 
 
 class Violation(AssertionError):  # noqa: N818  it is what the simulator looks for
@@ -50,20 +51,17 @@ class GhostArena:
         written.data = data
         self._written[start] = written
 
-    def read(self, object_id: bytes, attempt: int, offset: int, view: Handle) -> bytes:
-        """Return the value that a header says is at ``offset``."""
-        written = self._written.get(offset)
-        if (
-            written is None
-            or written.object_id != object_id
-            or written.attempt != attempt
-        ):
+    def read(self, stored: Stored, view: Handle) -> bytes:
+        """Return the value that a header says is there."""
+        written = self._written.get(stored.offset)
+        right = (stored.object_id, stored.attempt)
+        if written is None or (written.object_id, written.attempt) != right:
             if not view.process.owner_lives(view):
                 return b""
             found = "nothing" if written is None else written.object_id.hex()
             raise Violation(
-                f"{view.process.name} reads {object_id.hex()} attempt {attempt} at {offset} "
-                f"and finds {found}"
+                f"{view.process.name} reads {stored.object_id.hex()} attempt "
+                f"{stored.attempt} at {stored.offset} and finds {found}"
             )
         written.views = [other for other in written.views if other.live]
         written.views.append(view)

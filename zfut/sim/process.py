@@ -146,6 +146,8 @@ class Process:
     def submit(self, task: Task) -> list[Handle]:
         """Hand a call in and return its references."""
         self.post(task)
+        if isinstance(task.args, Stored):
+            self.post(task.args.object_id)  # put for this call: the call holds it
         self.cluster.ghost.submitted(self, task)
         return [
             Handle(self, task.task_id + (i + 1).to_bytes(4, "big"), self.address)
@@ -227,14 +229,35 @@ class Process:
 
     def read(self, stored: Stored, object_id: bytes, cover: bytes) -> Opened:
         """Open a value in the arena; what is made of it holds the object."""
-        view = self.arrive(object_id, stored.owner, cover, stored.owner.uid)
-        data = self.cluster.arena.read(object_id, stored.attempt, stored.offset, view)
+        row = self.owner.rows.get(object_id)
+        if row is not None and (row.owner is None or row.tokens):
+            row.local += 1
+            view = Handle(self, object_id, stored.owner)
+        else:
+            view = self.arrive(object_id, stored.owner, cover, stored.owner.uid)
+        return self._look(stored, view, object_id)
+
+    def read_argument(self, stored: Stored, cover: bytes) -> Opened:
+        """Open a call's argument: the call covers it, see ``keep_arguments``."""
+        view = Handle(self, stored.object_id, stored.owner, weak=True)
+        self.cluster.ghost.given(self.uid, stored.object_id, stored.owner.uid)
+        return self._look(stored, view, cover)
+
+    def _look(self, stored: Stored, view: Handle, cover: bytes) -> Opened:
+        data = self.cluster.arena.read(stored, view)
         if not data:
             view.drop()
-            raise UserError(["OwnerDiedError", object_id, stored.owner.uid, "it was gone"])
-        opened = self.open(unpack(data), object_id, stored.owner.uid)
+            raise UserError(["OwnerDiedError", view.object_id, stored.owner.uid, "it was gone"])
+        opened = self.open(unpack(data), cover, stored.owner.uid)
         opened.view = view
         return opened
+
+    def keep_arguments(self, views: list[Handle], task_id: bytes) -> None:
+        """The call is over: views of its arguments that live on are uses of their objects."""
+        for view in views:
+            if view.live:
+                self.post(e.RefArrived(view.object_id, view.owner, task_id))
+                view.count()
 
     # ---------------------------------------------------------------- waiting
 

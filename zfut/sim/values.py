@@ -135,6 +135,11 @@ class Handle:
         if not weak:
             process.uses[object_id] = process.uses.get(object_id, 0) + 1
 
+    def count(self) -> None:
+        """A view of an argument outlives its call: from now on it is a use."""
+        self.weak = False
+        self.process.uses[self.object_id] = self.process.uses.get(self.object_id, 0) + 1
+
     def drop(self) -> None:
         """Let go; what a finaliser does."""
         if self.live:

@@ -87,21 +87,24 @@ class Workload:
         spec = call.spec
         began = process.cluster.now
         held: list[Opened] = []
+        views: list[Handle] = []
         payload: list[bytes] = []
         try:
             plan = yield from self._open(thread, call, held)
+            views += [opened.view for opened in held if opened.view is not None]
             rng = Random(plan.number)
             scope = Scope(self, thread, rng, plan.budget)
             scope.take(held)
             yield plan.slow_ns
             values, refs = yield from self._body(scope, call, plan, payload)
-            early = rng.random() < 0.5
-            if early:
+            if rng.random() < 0.5:
                 scope.drop_all(but=refs)
+            process.keep_arguments(views, spec.task_id)
             took = process.cluster.now - began
             result = TaskResult(spec.task_id, spec.attempt, OK, values, took)
             process.post(e.Returned(result, tuple(payload), refs))
         except UserError as error:
+            process.keep_arguments(views, spec.task_id)
             failure = raised(error.failure[1])
             if error.failure[0] != "Raised":
                 failure = pack_failure(error)
@@ -109,6 +112,7 @@ class Workload:
             result = TaskResult(spec.task_id, spec.attempt, RAISED, values)
             process.post(e.Returned(result, (failure,)))
         except ExitWanted as wanted:
+            process.keep_arguments(views, spec.task_id)
             self._exits(process, call, wanted.code)
         scope.drop_all()
 
@@ -136,7 +140,7 @@ class Workload:
         if deps and deps[0][0].where == -1:
             stored = deps[0][0].value
             assert isinstance(stored, Stored)
-            opened = process.read(stored, stored.object_id, cover)
+            opened = process.read_argument(stored, cover)
             plan = process.cluster.ghost.plans[opened.number]
             held.append(opened)
             deps = deps[1:]
@@ -146,7 +150,7 @@ class Workload:
         for (dep, data), expected in zip(deps, plan.expects, strict=True):
             value = dep.value
             if isinstance(value, Stored):
-                opened = process.read(value, value.object_id, cover)
+                opened = process.read_argument(value, cover)
             else:
                 opened = process.open(unpack(data), cover, call.owner.uid)
             assert opened.number == expected, (opened.number, expected)
@@ -396,10 +400,13 @@ class Scope:
         template = self._template(plan, kind)
         data, size = pack_plan(plan), self._size() if rng.random() < 0.3 else 0
         args: bytes | Stored = data
+        refs = tuple((inner.object_id, inner.owner) for inner in nested)
         if size:
             object_id = process.new_task_id() + PUT_INDEX
             body = pack(plan.number, plan.refs)
             args = yield from process.write(body, size, object_id, process.address, 0)
+            process.post(e.PutStored(args, refs))
+            refs = ((object_id, process.address),)
         return Task(
             process.new_task_id(),
             template,
@@ -407,7 +414,7 @@ class Scope:
             PICKLE,
             template.num_returns,
             tuple((i, dep.object_id, dep.owner) for i, dep in enumerate(deps)),
-            tuple((inner.object_id, inner.owner) for inner in nested),
+            refs,
             self.thread.depth + 1,
         )
 

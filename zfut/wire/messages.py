@@ -1,12 +1,12 @@
 """Every message that crosses a process boundary, defined once.
 
-A message's first line says who sends it to whom; what follows says how it is answered and why it
-may come twice.  The unions at the end say what each mailbox may receive: the decoder rejects
+A message's first line says who sends it to whom; what follows says how it is answered and why
+it may come twice.  The unions at the end say what each mailbox may receive: the decoder rejects
 anything else and the type checker insists that the machine handles all of it.
 
-On the wire a message is a frame with its route (see ``zfut.wire.codec``) and its header, which is
-one of these classes as a msgpack array that starts with its number, and a second frame, left out
-when empty, with the payload: the users' bytes that the header measures.
+On the wire a message is one frame with its route (see ``zfut.wire.codec``) and its header, one of
+these classes as a msgpack array that starts with its number, and a second frame, left out when
+empty, with the payload: the users' bytes that the header measures.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ PROTOCOL_VERSION = 1
 
 
 class Message(Struct, frozen=True, array_like=True):
-    """Base class of every message: immutable, an array that starts with the message's number."""
+    """Base class of every message: immutable, an array that starts with its number."""
 
 
 class Hello(Message, frozen=True, tag=1):
     """any -> any: the first message on every connection; nothing is decoded before it.
 
-    A wrong key or version gets the connection ignored, counted and logged once.  Safe to repeat.
+    A wrong key or version: the connection is ignored, counted and logged.  Safe to repeat.
     """
 
     protocol: int
@@ -153,7 +153,7 @@ class ProcessDied(Message, frozen=True, tag=21):
 
 
 class KillWorker(Message, frozen=True, tag=22):
-    """owner -> node: kill the process that lives this actor. Safe to repeat: names do not recur."""
+    """owner -> node: kill the process of this actor. Safe to repeat: names do not recur."""
 
     uid: bytes
     why: str
@@ -219,8 +219,8 @@ class ReturnMemory(Message, frozen=True, tag=34):
 class FreeMemory(Message, frozen=True, tag=35):
     """owner -> owner: the values at these offsets, which you wrote for me, are not needed.
 
-    Goes to the process that wrote them, whose memory stays warm; its node gets FreeClaimed if it
-    died.  Sent once for each value.
+    Goes to the process that wrote them, whose memory stays warm; if it died, its node gets a
+    FreeClaimed instead.  Sent once for each value.
     """
 
     offsets: tuple[int, ...]
@@ -248,8 +248,8 @@ class FreeClaimed(Message, frozen=True, tag=37):
 class PushTasks(Message, frozen=True, tag=40):
     """owner -> executor: run these. The node that lent you never hears of them.
 
-    Each is answered in a TasksFinished or a TasksPushedBack.  Sent once for each attempt; another
-    attempt may run again.  Payload: the functions' code, then each task's bytes.
+    Each is answered in a TasksFinished or a TasksPushedBack.  Sent once for each attempt of a
+    task.  Payload: the functions' code, then each task's bytes.
     """
 
     owner: Address
@@ -331,7 +331,7 @@ class ExitActor(Message, frozen=True, tag=46):
     why: str
 
 
-# ------------------------------------------------------------------ references: borrower <-> owner
+# ------------------------------------------------------- references: borrower <-> owner
 
 
 class LocateObjects(Message, frozen=True, tag=50):
@@ -390,8 +390,9 @@ class LocateActor(Message, frozen=True, tag=55):
 
 
 class ActorMoved(Message, frozen=True, tag=56):
-    """owner -> owner: where the actor lives, or why it does not. Safe to repeat: the highest
-    ``incarnation`` and then the latest state counts.
+    """owner -> owner: where the actor lives, or why it does not; ``state`` is alive or dead.
+
+    Safe to repeat: a state, not a change, and the dead stay dead.
     """
 
     actor_id: bytes
@@ -409,7 +410,7 @@ class KillActor(Message, frozen=True, tag=57):
     actor_id: bytes
 
 
-# ------------------------------------------------------------------ names and questions: -> node
+# ---------------------------------------------------------- names and questions: -> node
 
 
 class RegisterName(Message, frozen=True, tag=60):

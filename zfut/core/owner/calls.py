@@ -73,10 +73,12 @@ class Calls:
 
     def _created(self, actor: Actor, result: TaskResult, payload: bytes) -> None:
         assert actor.creation is not None
-        self._ledger.release_arguments(actor.creation)
         if result.status == OK:
+            self._ledger.release_arguments(actor.creation)
             actor.created = True
             self._tell_followers(actor)
+            if actor.ending:
+                self._out_of_scope(actor)
             return
         actor.failure = payload
         self.die(actor, "constructor failed", "")
@@ -191,8 +193,8 @@ class Calls:
             payload: list[bytes] = []
             specs = []
             for task in tasks:
-                spec = self._tasks.spec(task, task.method, payload)
-                specs.append(spec)
+                actor.sequence += 1
+                specs.append(self._tasks.spec(task, task.method, payload, actor.sequence))
             message = m.PushCalls(
                 self._ledger.address, actor.actor_id, actor.incarnation, tuple(specs)
             )
@@ -280,12 +282,15 @@ class Calls:
         self._end_calls(actor, reason, detail)
         self._tell_followers(actor)
         self._ledger.out.send(self._ledger.node, m.ReleaseName(actor.actor_id))
+        if actor.ending:
+            self.actors.forget(actor)
 
     def _end_calls(self, actor: Actor, reason: str, detail: str) -> None:
         for task in self.actors.die(actor, reason, detail):
             self._fail_call(actor, task)
 
     def _fail_call(self, actor: Actor, task: Task) -> None:
+        task.cancelled = True  # what becomes of its arguments is of no account
         failure = self._ledger.failures.system(
             "ActorDiedError",
             actor.actor_id,
@@ -330,11 +335,14 @@ class Calls:
                 if not actor.queue and not actor.sent:
                     self.actors.forget(actor)
                 continue
-            self._out_of_scope(actor)
-            self.actors.forget(actor)
+            actor.ending = "out of scope"
+            constructing = actor.lease is not None and actor.lease.worker and not actor.created
+            if not constructing:  # else its constructor reads arguments that we hold
+                self._out_of_scope(actor)
 
     def _out_of_scope(self, actor: Actor) -> None:
         if actor.state == "dead":
+            self.actors.forget(actor)
             return
         if actor.lease is not None and actor.lease.worker:
             self._ledger.out.send(

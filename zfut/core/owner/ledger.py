@@ -121,17 +121,6 @@ class Ledger:
         row.submitted += 1
         return row
 
-    def own_arguments(self, task: Task) -> None:
-        """Large arguments are an object of ours: an executor may keep a view of them."""
-        stored = task.args
-        assert isinstance(stored, Stored)
-        row = self.objects.own(stored.object_id, None)
-        row.local = 0
-        row.submitted = 1
-        if task.nested:
-            row.contains = self.contain(RefInfo(name, owner) for name, owner in task.nested)
-        self.set_value(row, stored.encoding, stored)
-
     def release_arguments(self, task: Task) -> None:
         """The call ended: it carries its references no more."""
         rows = self.objects.rows

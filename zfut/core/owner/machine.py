@@ -97,8 +97,6 @@ class OwnerMachine:
         if task.nested:
             for object_id, owner in task.nested:
                 self.ledger.hold_argument(object_id, owner)
-        if type(task.args) is not bytes:
-            self.ledger.own_arguments(task)
         failure = self._hold_deps(task) if task.deps else None
         if task.actor_id:
             self.calls.submit(task)

@@ -29,6 +29,7 @@ class Template(Struct, gc=False):
     num_returns: int = 1
     max_retries: int = 3
     schedule_timeout_ns: int = 0
+    parameters: tuple[str, ...] = ()
 
 
 class Task(Struct, gc=False):

@@ -165,7 +165,9 @@ class Tasks:
 
     # ---------------------------------------------------------------- pushing
 
-    def spec(self, task: Task, function: bytes, payload: list[bytes]) -> TaskSpec:
+    def spec(
+        self, task: Task, function: bytes, payload: list[bytes], sequence: int = 0
+    ) -> TaskSpec:
         """Describe the call for its executor; appends its bytes to ``payload``."""
         args = task.args
         deps: tuple[Dep, ...] = ()
@@ -187,7 +189,7 @@ class Tasks:
             task.num_returns,
             deps,
             task.depth,
-            0,
+            sequence,
             task.trace,
         )
 
