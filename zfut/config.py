@@ -58,6 +58,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     worker_idle_ns: int = 60_000_000_000
     """A worker beyond one for each CPU ends after this time without a lease."""
 
+    drain_grace_ns: int = 15_000_000_000
+    """When a node is told to stop, what runs may go on for this long."""
+
+    drain_linger_ns: int = 1_000_000_000
+    """Programs have this long to take their results, after the last lease has ended."""
+
     starting_max: int = 4
     """Workers being forked at one time."""
 

@@ -46,6 +46,7 @@ class Driver:
         spawn = 0x80000000 | secrets.randbits(31)
         uid = proc_uid(NodeUid(manager[:8]), spawn, secrets.token_bytes(4))
         config = Config(**contents.config)  # type: ignore[arg-type]
+        places.raise_file_limit()
         self.arena = Arena.attach(contents.arena)
         hello = m.Hello(
             m.PROTOCOL_VERSION, bytes.fromhex(contents.key), uid, "driver", os.getpid()

@@ -98,6 +98,7 @@ class Root:
         """Fork the node manager, then serve it until it or the driver ends."""
         from zfut.store import Arena  # noqa: PLC0415  needs ctypes, loaded above
 
+        places.raise_file_limit()
         arena = Arena.create(self._plan.arena_bytes, self._plan.directory)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)

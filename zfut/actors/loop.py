@@ -29,7 +29,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
-from zfut.actors.mailbox import Mailbox
+from zfut.actors.mailbox import Mailbox, MailboxError
 from zfut.core import effects as f
 from zfut.core.events import Event, Woken
 from zfut.waiting import Pending
@@ -166,14 +166,18 @@ class Loop:
             self._perform(machine.settle(now))
 
     def _perform(self, effects: list[f.Effect]) -> None:
-        for effect in effects:
-            kind = type(effect)
-            if kind is f.Send:
-                self.mailbox.send(effect.to, effect.message, effect.payload)  # type: ignore[union-attr]
-            elif kind is f.Complete:
-                self._complete(effect)  # type: ignore[arg-type]
-            else:
-                self.handlers[kind](effect)
+        try:
+            for effect in effects:
+                kind = type(effect)
+                if kind is f.Send:
+                    self.mailbox.send(effect.to, effect.message, effect.payload)  # type: ignore[union-attr]
+                elif kind is f.Complete:
+                    self._complete(effect)  # type: ignore[arg-type]
+                else:
+                    self.handlers[kind](effect)
+        except MailboxError as error:
+            log.critical("this process leaves its session: %s", error)
+            self.fail_all(str(error))
 
     def _complete(self, effect: f.Complete) -> None:
         pending = self.calls.pop(effect.call_id, None)

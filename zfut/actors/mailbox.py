@@ -43,6 +43,10 @@ def socket_path(directory: str, uid: bytes) -> str:
     return f"{directory}/{uid[8:].hex()}"
 
 
+class MailboxError(Exception):
+    """A message could not be handed to ZeroMQ: nothing that depends on it can go on."""
+
+
 class _Peer:
     """One outgoing connection."""
 
@@ -110,7 +114,14 @@ class Mailbox:
             _send(socket, head, _AT_ONCE)
 
     def _connect(self, to: bytes) -> _Peer:
-        socket = self._context.socket(zmq.DEALER)
+        try:
+            socket = self._context.socket(zmq.DEALER)
+        except zmq.ZMQError as error:
+            text = (
+                f"no connection to process {to[8:].hex()} can be opened ({error}); it has "
+                f"{len(self._peers)} already. Raise the limit of open files: ulimit -n"
+            )
+            raise MailboxError(text) from None
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.ROUTING_ID, self._hello.uid)

@@ -12,6 +12,7 @@ system's temporary one.  Paths are short: a Unix socket's path has at most 107 b
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import shutil
 import stat
@@ -22,6 +23,9 @@ import msgspec
 
 from zfut.errors import SessionError
 from zfut.store.backend import ArenaInfo
+
+
+FILES_WANTED = 65_536
 
 
 class SessionFile(msgspec.Struct, frozen=True):
@@ -128,6 +132,14 @@ def started(pid: int) -> float:
 def alive(pid: int, start: float) -> bool:
     """Whether the very process that was recorded lives."""
     return start > 0 and started(pid) == start
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as the system allows: each peer takes a few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def remove(directory: Path) -> None:

@@ -76,7 +76,7 @@ class Cluster:
         self.arena = GhostArena()
         self.ghost = Ghost(self)
         self.processes: dict[bytes, Process] = {}
-        self.trace: deque[tuple[int, Process, Any, str]] = deque(maxlen=600)
+        self.trace: deque[tuple[int, Process, Any, str]] = deque(maxlen=1500)
         self.events = 0
         self.turns = 0
         self.stopped = False

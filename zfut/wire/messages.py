@@ -4,9 +4,9 @@ A message's first line says who sends it to whom; what follows says how it is an
 it may come twice.  The unions at the end say what each mailbox may receive: the decoder rejects
 anything else and the type checker insists that the machine handles all of it.
 
-On the wire a message is one frame with its route (see ``zfut.wire.codec``) and its header, one of
-these classes as a msgpack array that starts with its number, and a second frame, left out when
-empty, with the payload: the users' bytes that the header measures.
+On the wire a message is one frame with its route (see ``zfut.wire.codec``) and its header, which
+is one of these classes as a msgpack array that starts with its number, and a second frame, left
+out when empty, with the payload: the users' bytes that the header measures.
 """
 
 from __future__ import annotations
@@ -468,9 +468,13 @@ class NodeSays(Message, frozen=True, tag=65):
 
 
 class Stop(Message, frozen=True, tag=66):
-    """owner -> node: end this session: all its workers, then yourself. Safe to repeat."""
+    """owner -> node: end this session: all its workers, then yourself. Safe to repeat.
+
+    ``drain``: what runs may end first, within the configured time, and programs get nothing new.
+    """
 
     why: str
+    drain: bool = False
 
 
 class Farewell(Message, frozen=True, tag=67):

@@ -7,10 +7,11 @@ without actors) are capped; beyond the cap one more starts only when every plain
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from zfut.config import Config
 from zfut.core.effects import KillProcess, Outbox, StartWorker
+from zfut.core.node.draining import REFUSAL
 from zfut.core.node.leases import LeaseTable, NodeLease
 from zfut.core.node.resources import CPU, Resources, cpu_part
 from zfut.core.node.worker_pool import IDLE, LEAVING, LENT, STARTING, Worker, WorkerPool
@@ -41,6 +42,7 @@ class Granting:
         self.workers_max = config.workers_max or 4 * self.cpus + 16
         self.dirty = False
         self.prestart = 0
+        self._refused: Mapping[bytes, int] = {}
 
     # ---------------------------------------------------------------- requests
 
@@ -50,6 +52,9 @@ class Granting:
         if known is not None:
             if known.worker:
                 self._tell(known)
+            return
+        if owner in self._refused:
+            self._out.send(owner, m.LeaseFailed(message.lease_id, REFUSAL))
             return
         lease = NodeLease(
             owner,
@@ -88,6 +93,20 @@ class Granting:
             self._out.add(KillProcess(worker.uid))
         else:
             self.pool.take_back(worker, now)
+
+    def drain(self, programs: Mapping[bytes, int]) -> None:
+        """Programs, later ones too, get nothing new; what running tasks ask for is still lent."""
+        self._refused = programs
+        self.prestart = 0
+        for lease in self.leases:
+            if lease.owner not in programs:
+                continue
+            if not lease.worker:
+                self.leases.end(lease.owner, lease.lease_id)
+                self._out.send(lease.owner, m.LeaseFailed(lease.lease_id, REFUSAL))
+            elif not (lease.actor_id or lease.revoked):
+                lease.revoked = True
+                self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
 
     def _credit(self, lease: NodeLease) -> None:
         self.resources.give(lease.demand)

@@ -15,6 +15,7 @@ from zfut.config import Config
 from zfut.core import events as e
 from zfut.core.effects import Effect, EndProcess, Forget, KillProcess, Note, Outbox, WatchProcess
 from zfut.core.head.machine import HeadMachine
+from zfut.core.node.draining import Draining
 from zfut.core.node.granting import Granting
 from zfut.core.node.lending import Lending, Waiting
 from zfut.core.node.report import report
@@ -42,6 +43,7 @@ class NodeMachine:
         self.head = HeadMachine(self.out)
         self.drivers: dict[bytes, int] = {}
         self.watchers: dict[bytes, dict[bytes, None]] = {}
+        self.draining = Draining(config)
         self.stopping = ""
         self._scarce: dict[bytes, None] = {}
         self._condemned: dict[bytes, str] = {}
@@ -71,6 +73,9 @@ class NodeMachine:
         """Return everything that is to be done about the events so far."""
         if not self.stopping:
             self.granting.settle(now)
+            out = len(self.granting.leases.granted)
+            if over := self.draining.over(out, self.drivers, now):
+                self.stop(over)
         return self.out.take()
 
     def step(self, event: e.Event, now: int) -> list[Effect]:
@@ -80,7 +85,7 @@ class NodeMachine:
 
     def wake_at(self) -> int | None:
         """When to hand in a Woken event."""
-        wakes = [self.granting.wake_at()]
+        wakes = [self.granting.wake_at(), self.draining.wake_at()]
         if self.lending.waiting:
             oldest = min(waiting.since for waiting in self.lending.waiting.values())
             wakes.append(oldest + self.config.store_full_timeout_ns)
@@ -133,8 +138,11 @@ class NodeMachine:
             case m.AskNode(request, topic):
                 answer = msgspec.json.encode(report(self, topic))
                 self.out.send(sender, m.NodeSays(request, answer))
-            case m.Stop(why):
-                self.stop(why)
+            case m.Stop(why, drain):
+                if not drain:
+                    self.stop(why)
+                elif self.draining.begin(why, sender, now):
+                    self.granting.drain(self.drivers)
             case m.Farewell():
                 self._on_process_ended(sender, "left", now)
             case m.Hello():

@@ -21,6 +21,7 @@ def report(node: NodeMachine, topic: str) -> dict[str, Any]:
     if topic != "status":
         return answer
     leases = node.granting.leases
+    answer["draining"] = node.draining.why
     answer["memory"] = node.lending.figures()
     answer["drivers"] = [
         {"id": short(uid), "pid": pid} for uid, pid in node.drivers.items()
