@@ -8,14 +8,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, NoReturn, ParamSpec, TypeVar, overload
 
 import msgspec
 
 from zfut import config, errors
 from zfut.actors import driver as drivers
 from zfut.actors import start
-from zfut.actors.user_code import ActorExit
 from zfut.context import running
 from zfut.core import events as e
 from zfut.handles import ActorHandle, RemoteClass, RemoteFunction, from_description
@@ -307,14 +306,15 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
     actor.kill()
 
 
-def exit_actor() -> None:
+def exit_actor() -> NoReturn:
     """End the actor this is called in, once this call is unwound; never returns.
 
-    The call and all later ones fail with ActorDiedError.  Raises UsageError outside an actor.
+    It raises what ``except Exception`` and ``except SystemExit`` do not catch.  The call and all
+    later ones fail with ActorDiedError.  Raises UsageError outside an actor.
     """
     if not running.get().actor_id:
         raise errors.UsageError("exit_actor() works only in an actor's method")
-    raise ActorExit
+    current().exit_actor()
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:

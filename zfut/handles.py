@@ -26,7 +26,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 ASYNC_CONCURRENCY = 1000
-SPECIAL_METHODS = ("__zfut_ready__", "__zfut_call__")
+SPECIAL_METHODS = ("__zfut_ready__", "__zfut_call__", "__zfut_terminate__")
 
 
 class _Shipped:

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 from zfut import errors, refs, task_errors
 from zfut.config import Config
@@ -63,6 +63,16 @@ def _arrived(object_id: bytes, owner: Address) -> ObjectRef[Any]:
 refs.bind(_arrived)
 
 
+class Reentry(Protocol):
+    """How a worker runs calls of its own on top of one that waits."""
+
+    def ready(self) -> bool:
+        """Whether there is such a call."""
+
+    def run(self) -> None:
+        """Run one."""
+
+
 class Session:
     """One process's part in a session: puts, gets, waits and submissions."""
 
@@ -79,6 +89,8 @@ class Session:
         self.namespace = ""
         self.closed = ""
         self.on_exit: Callable[[], None] = _nothing
+        self.reenter: Reentry | None = None
+        self.exit_actor: Callable[[], NoReturn] = _no_actor
         self._pid = os.getpid()
         self._tasks = itertools.count(1)
         self._calls = itertools.count(1)
@@ -358,12 +370,29 @@ class Session:
                 self.loop.turn()
         done = False
         try:
-            done = pending.done or self._wait_or_say(call_id, pending, deadline, ids)
+            if blocks and self.reenter is not None:
+                done = self._wait_and_run(call_id, pending, deadline)
+            else:
+                done = pending.done or self._wait_or_say(call_id, pending, deadline, ids)
         finally:
             if not done:
                 self.loop.calls.pop(call_id, None)
                 self.loop.post(e.StopWaiting(call_id))
         return done
+
+    def _wait_and_run(self, call_id: int, pending: Pending, deadline: int | None) -> bool:
+        """Wait inside a task; run what this process is lent to itself for meanwhile."""
+        reenter = self.reenter
+        assert reenter is not None
+        while not self.loop.wait(pending, deadline, reenter.ready):
+            self._check_loop()
+            if reenter.ready():
+                reenter.run()
+            elif deadline is not None and time.monotonic_ns() >= deadline:
+                return False
+        if self.loop.closed and call_id:
+            self._check_loop()
+        return True
 
     def _wait_or_say(
         self, call_id: int, pending: Pending, deadline: int | None, ids: tuple[bytes, ...]
@@ -592,6 +621,10 @@ def _resolve(future: Any) -> None:
 
 def _nothing() -> None:
     return
+
+
+def _no_actor() -> NoReturn:
+    raise errors.UsageError("exit_actor() works only in an actor's method")
 
 
 _REF_ONLY = {ObjectRef}

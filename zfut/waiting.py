@@ -41,5 +41,13 @@ class Driving(Protocol):
     def turn(self) -> None:
         """Handle everything that is there."""
 
-    def wait(self, pending: Pending, deadline_ns: int | None = None) -> bool:
-        """Drive until ``pending`` is done. Returns False if time ran out first."""
+    def wait(
+        self,
+        pending: Pending,
+        deadline_ns: int | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Drive until ``pending`` is done, time has run out, or ``until()``.
+
+        Returns whether it is done.
+        """

@@ -176,8 +176,7 @@ def test_a_handle_in_a_closure_keeps_the_actor() -> None:
 
     ask, pid = make()
     assert zfut.get(ask.remote()) == pid
-    del ask
-    assert ended(pid)
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_an_actors_own_handle_does_not_keep_it() -> None:
@@ -264,21 +263,22 @@ def test_a_constructor_whose_argument_failed_never_runs(tmp_path: Path) -> None:
 def test_arguments_of_a_constructor_stay_until_it_has_read_them(tmp_path: Path) -> None:
     @zfut.remote
     class Sum:
-        def __init__(self, numbers: np.ndarray, gate: Path, out: Path) -> None:
-            until(gate.exists, "the gate is open")
-            out.write_text(str(int(numbers.sum())))
+        def __init__(self, numbers: np.ndarray, files: Path) -> None:
+            (files / "began").touch()
+            until((files / "gate").exists, "the gate is open")
+            (files / "sum").write_text(str(int(numbers.sum())))
 
-        def nothing(self) -> None: ...
-
-    gate, out = tmp_path / "gate", tmp_path / "out"
-    handle = Sum.remote(np.ones(500_000), gate, out)
-    waits = handle.nothing.remote()
-    del handle, waits
-    others = [zfut.put(np.zeros(500_000)) for _ in range(8)]
-    gate.touch()
-    until(lambda: out.exists() and out.read_text(), "the constructor has read its argument")
-    assert out.read_text() == "500000"
-    del others
+    for numbers in (np.ones(500_000), zfut.put(np.ones(500_000))):
+        handle = Sum.remote(numbers, tmp_path)
+        until((tmp_path / "began").exists, "the constructor runs")
+        del handle, numbers
+        others = [zfut.put(np.zeros(500_000)) for _ in range(8)]
+        (tmp_path / "gate").touch()
+        until((tmp_path / "sum").exists, "the constructor has read its argument")
+        assert until((tmp_path / "sum").read_text, "the sum is written") == "500000"
+        for file in tmp_path.iterdir():
+            file.unlink()
+        del others
 
 
 def test_exit_in_the_constructor(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class AsyncActor:
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: asyncio.Future[None] | None = None
         self._active = 0
+        self._leaving = False
 
     def run(self) -> int:
         """Serve until the actor ends. Returns the exit code."""
@@ -48,6 +49,7 @@ class AsyncActor:
         try:
             self._aio.run_until_complete(self._stopped)
         finally:
+            self._leaving = True
             for task in self._tasks.values():
                 task.cancel()
             self._aio.run_until_complete(asyncio.gather(*self._tasks.values(), return_exceptions=True))
@@ -138,6 +140,7 @@ class AsyncActor:
     ) -> None:
         runner = self._worker.runner
         value: Any = None
+        returned: Returned | None
         began = time.monotonic_ns()
         try:
             value = await awaitable
@@ -150,7 +153,10 @@ class AsyncActor:
         self._tasks.pop(call.spec.task_id, None)
         self._done(returned)
 
-    def _done(self, returned: Returned) -> None:
+    def _done(self, returned: Returned | None) -> None:
+        """A call has ended. What the end of the actor cut off is answered by that end."""
         self._active -= 1
-        self._worker.loop.inbox.append(returned)
-        self._schedule_flush()
+        if returned is not None and not self._leaving:
+            self._worker.loop.inbox.append(returned)
+        if not self._leaving:
+            self._schedule_flush()

@@ -112,12 +112,12 @@ def _note(effect: f.Note) -> None:
 
 
 def join(address: str) -> Driver:
-    """Join a session that runs on this machine: "auto", a session's name, or its directory.
+    """Join a session that runs on this machine: "auto", its id, its name, or its directory.
 
     Raises SessionError if there is none.
     """
     for directory, contents in places.sessions():
-        named = address in ("auto", contents.session, str(directory))
+        named = address in ("auto", contents.session, contents.name, str(directory))
         if named and (contents.embedded is False or address != "auto"):
             if places.alive(contents.manager_pid, contents.manager_started):
                 return Driver(contents, directory)

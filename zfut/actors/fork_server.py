@@ -192,7 +192,10 @@ class Root:
                     return self._wait_for_manager()
 
     def _on_command(self, arena: object) -> bool:
-        data = self._control.recv(65536)
+        try:
+            data = self._control.recv(65536)
+        except ConnectionResetError:  # it ended before it had read everything we told it
+            return False
         if not data:
             return False
         command = decode_command(data)

@@ -216,12 +216,20 @@ class Loop:
 
     # ---------------------------------------------------------------- waiting
 
-    def wait(self, pending: Pending, deadline_ns: int | None = None) -> bool:
-        """Drive the loop until ``pending`` is done. Returns False if time ran out first."""
+    def wait(
+        self,
+        pending: Pending,
+        deadline_ns: int | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Drive the loop until ``pending`` is done, time has run out, or ``until()``.
+
+        Returns whether it is done.
+        """
         while not pending.done:
             if self._token.acquire(blocking=False):
                 try:
-                    self.drive(lambda: pending.done, deadline_ns)
+                    self.drive(lambda: pending.done or (until is not None and until()), deadline_ns)
                 finally:
                     self._token.release()
                     self._hand_on()
@@ -229,7 +237,7 @@ class Loop:
                 self._sleep(pending, deadline_ns)
             if not pending.done and deadline_ns and time.monotonic_ns() >= deadline_ns:
                 return False
-            if self.closed and not pending.done:
+            if not pending.done and (self.closed or (until is not None and until())):
                 return False
         return True
 

@@ -17,7 +17,7 @@ from zfut.actors.loop import Loop
 from zfut.actors.mailbox import Mailbox
 from zfut.actors.start import NodePlan
 from zfut.core import effects as f
-from zfut.core.events import ProcessEnded, ProcessStarted
+from zfut.core.events import ProcessEnded, ProcessStarted, Woken
 from zfut.core.node.machine import NodeMachine
 from zfut.exits import describe_exit
 from zfut.ids import node_of, proc_uid
@@ -36,6 +36,7 @@ class NodeProcess:
         self._arena = arena
         self._control = control
         self._ended = False
+        self._told_to_stop = False
         self._pidfds: dict[bytes, int] = {}
         spawns = itertools.count(1)
         node = node_of(plan.manager)
@@ -67,7 +68,11 @@ class NodeProcess:
         self._publish()
         self._control.send(fork_server.encode(fork_server.Ready()))
         self.loop.turn()
-        self.loop.drive(lambda: self._ended)
+        self.loop.drive(lambda: self._ended or self._told_to_stop)
+        if not self._ended:
+            self.machine.stop("it was told to stop (SIGTERM)")
+            self.loop.post(Woken())
+            self.loop.turn()
         self.loop.mailbox.close(linger_ms=100)
         return 0
 
@@ -76,6 +81,7 @@ class NodeProcess:
         root = os.getppid()
         contents = places.SessionFile(
             session=plan.session,
+            name=plan.name,
             protocol=m.PROTOCOL_VERSION,
             key=plan.key.hex(),
             manager=plan.manager.hex(),
@@ -146,7 +152,8 @@ class NodeProcess:
         self.loop.inbox.append(ProcessEnded(uid, "the program ended"))
 
     def _on_sigterm(self, *_: object) -> None:
-        self.machine.stop("it was told to stop (SIGTERM)")
+        """Only note it: the machine may be in the middle of something."""
+        self._told_to_stop = True
         self.loop.wake()
 
 
@@ -156,5 +163,5 @@ def run_node(plan: NodePlan, arena: Arena, control: socket.socket) -> int:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logger = logging.getLogger("zfut")
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(plan.log_level)
     return NodeProcess(plan, arena, control).run()

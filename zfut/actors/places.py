@@ -44,6 +44,7 @@ class SessionFile(msgspec.Struct, frozen=True):
     config: dict[str, int | float]
     embedded: bool
     zfut: str
+    name: str = ""
 
 
 def base_directory() -> Path:

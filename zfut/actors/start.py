@@ -41,6 +41,8 @@ class NodePlan(msgspec.Struct, frozen=True):
     driver_pid: int
     sys_path: list[str]
     preload: list[str]
+    name: str = ""
+    log_level: str = "INFO"
 
     @property
     def sockets(self) -> str:

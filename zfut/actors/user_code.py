@@ -6,9 +6,10 @@ It decides nothing: a call comes from the executor's inbox, a Returned event goe
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from zfut import errors, task_errors
 from zfut.actors.failures import WordedFailures
@@ -56,6 +57,8 @@ class Runner:
         self.instance: Any = None
         self.class_name = ""
         self.exit_wanted = ""
+        self._exiting_call = b""
+        session.exit_actor = self._ask_exit
 
     # ---------------------------------------------------------------- what to call
 
@@ -82,11 +85,20 @@ class Runner:
                 return _ready
             if name == "__zfut_call__":
                 return self._call_inside
+            if name == "__zfut_terminate__":
+                return self._ask_exit
             return getattr(self.instance, name)  # type: ignore[no-any-return]
         return self._function(call.spec.function)
 
     def _call_inside(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return function(self.instance, *args, **kwargs)
+
+    def _ask_exit(self) -> NoReturn:
+        """User code called exit_actor(): its process ends even if the exception is swallowed."""
+        self._exiting_call = running.get().task_id
+        self.exit_wanted = "exit_actor"
+        self._session.loop.wake()
+        raise ActorExit
 
     def context(self, call: Call, name: str) -> Running:
         """Return what ``get_runtime_context`` shows inside the call."""
@@ -157,14 +169,18 @@ class Runner:
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
             args = kwargs = ()  # type: ignore[assignment]
             self.keep(call, holds)
-            post(self.failed(call, name, error, time.monotonic_ns() - began))
+            answer = self.failed(call, name, error, time.monotonic_ns() - began)
+            if answer is not None:
+                post(answer)
         finally:
             cover.reset(covering)
             running.reset(context)
 
     def returned(self, call: Call, name: str, value: Any, took: int) -> Returned:
-        """Pack what a call returned."""
+        """Pack what a call returned. Raises ActorExit if it had called exit_actor()."""
         spec = call.spec
+        if self.exit_wanted and self._exiting_call == spec.task_id:
+            raise ActorExit
         if call.kind == CREATE:
             self.instance = value
             self.class_name = self._executor.actor_name
@@ -217,11 +233,17 @@ class Runner:
 
     # ---------------------------------------------------------------- failing
 
-    def failed(self, call: Call, name: str, error: BaseException, took: int) -> Returned:
-        """Say how a call failed; a call to exit ends the process after its answer."""
+    def failed(
+        self, call: Call, name: str, error: BaseException, took: int
+    ) -> Returned | None:
+        """Say how a call failed; a call to exit ends the process after its answer.
+
+        None: the end of the process is the answer.
+        """
         spec = call.spec
         if isinstance(error, ActorExit):
-            self.exit_wanted = "exit_actor"
+            if call.kind == CREATE:
+                return None
             failure = self._failures.system(
                 "ActorDiedError",
                 self._executor.actor_id,
@@ -238,7 +260,9 @@ class Runner:
             if isinstance(error, ValueError) and "read-only" in str(error):
                 error.add_note(READ_ONLY_NOTE)
             self._note_exit(error)
-            shown = repr(self.instance) if call.kind == METHOD else None
+            if self.exit_wanted.startswith("exit:") and call.kind != TASK:
+                return None
+            shown = self._shown() if call.kind == METHOD else None
             captured = task_errors.capture(
                 error, task_name=name, pid=self._pid, node=self._node, actor_repr=shown
             )
@@ -249,10 +273,19 @@ class Runner:
         )
         return Returned(result, (failure,))
 
+    def _shown(self) -> str:
+        try:
+            return repr(self.instance)
+        except Exception as error:  # noqa: BLE001  user code, asked for an error's text
+            return f"<{self._executor.actor_name} whose repr raised {type(error).__name__}>"
+
     def _note_exit(self, error: BaseException) -> None:
         if isinstance(error, SystemExit):
             code = error.code
-            self.exit_wanted = f"exit:{code if isinstance(code, int) else 1}"
+            if code is not None and not isinstance(code, int):
+                sys.stderr.write(f"{code}\n")
+            number = code if isinstance(code, int) else int(code is not None)
+            self.exit_wanted = f"exit:{number}"
 
 
 def _ready() -> bool:

@@ -40,6 +40,9 @@ SWITCH_INTERVAL_S = 0.0005
 
 FAREWELL_S = 0.2
 
+NESTED_FRAMES = 200
+"""Python frames that a call on top of another may use beyond what the limit allows already."""
+
 
 class WorkerProcess:
     """Joins a worker's machine, its mailbox, and the user code it runs."""
@@ -62,9 +65,31 @@ class WorkerProcess:
         self.session = Session(
             ProcUid(uid), self.loop, self.machine.owner, arena, plan.config
         )
+        self.session.reenter = _Nested(self)
         set_current(self.session)
         node = short(node_of(uid))
         self.runner = Runner(self.session, self.machine.executor, node)
+
+    # ---------------------------------------------------------------- on top of a call that waits
+
+    def ready(self) -> bool:
+        """Whether this process was lent to itself and has a call to run."""
+        return bool(self.machine.executor.inbox.nested)
+
+    def run_nested(self) -> None:
+        """Run one such call here, with stack of its own to spare."""
+        with self.loop.lock:
+            call = self.machine.executor.inbox.take_nested()
+        if call is None:
+            return
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + NESTED_FRAMES)
+        try:
+            self.runner.run(call, self.loop.post)
+        finally:
+            sys.setrecursionlimit(limit)
+        if self.runner.exit_wanted.startswith("exit:"):
+            os._exit(self._leave(int(self.runner.exit_wanted[5:]) & 0xFF))
 
     def _end(self, effect: f.EndProcess) -> None:
         self.end = effect
@@ -148,6 +173,14 @@ class WorkerProcess:
                     hook()
         self.runner.instance = None
         atexit._run_exitfuncs()  # noqa: SLF001  os._exit would skip them
+
+
+class _Nested:
+    """What the session sees of a worker that can run calls on top of one that waits."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self.ready = worker.ready
+        self.run = worker.run_nested
 
 
 def _note(effect: f.Note) -> None:

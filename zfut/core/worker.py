@@ -47,6 +47,8 @@ class WorkerMachine:
         """The thread that runs the task waits: others may need its CPU, or what it has queued."""
         if not event.blocks or event.call_id not in self.owner.ledger.objects.waits:
             return
+        if self._blocking:
+            return  # a call on top of one that waits: the CPU is given back already
         self._blocking = event.call_id
         rows = self.owner.rows
         undispatched = False
@@ -68,7 +70,7 @@ class WorkerMachine:
                 if type(effect) is Complete and effect.call_id == self._blocking:
                     self._blocking = 0
                     self.executor.unblock()
-                    effects += self.owner.ledger.out.take()
+                    effects += self.owner.settle(now)
                     break
         return effects
 

@@ -23,6 +23,7 @@ MEANINGS: dict[str, str] = {
     "depth": "how many calls this one is nested in; a program's own calls have 0",
     "deps": "arguments that were given by reference, with their values",
     "detail": "more words for the user",
+    "drain": "true: give work that runs a while to end first",
     "encoding": "how the bytes are written, see Encodings",
     "epoch": RESERVED,
     "failure": "what the constructor raised: a failure, see Encodings; or empty",

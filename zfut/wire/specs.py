@@ -15,8 +15,7 @@ from msgspec import Struct
 class Address(Struct, frozen=True, array_like=True, gc=False):
     """Where a party can be reached: its process, and which move of the party this is.
 
-    ``epoch`` grows when a table moves to another process; a message for an older epoch is answered
-    with the newer address.
+    ``epoch`` leaves room for a party that moves to another process: it grows with each move.
     """
 
     uid: bytes
@@ -88,8 +87,8 @@ class FunctionDef(Struct, frozen=True, array_like=True, gc=False):
 class TaskSpec(Struct, frozen=True, array_like=True, gc=False):
     """One call to run. Payload: the packed arguments, then each inline dependency.
 
-    ``function`` is a FunctionID, or a method's name for an actor call.  ``sequence`` counts one
-    caller's calls to one life of an actor.
+    ``function`` is a FunctionID, or a method's name for an actor call.  ``sequence`` leaves room
+    for numbering one caller's calls to an actor, ``trace`` for following a call.
     """
 
     task_id: bytes

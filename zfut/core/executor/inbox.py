@@ -33,6 +33,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.queue: deque[Call] = deque()
+        self.nested: deque[Call] = deque()
         self.running: dict[bytes, Call] = {}
         self.functions: dict[bytes, tuple[str, bytes]] = {}
 
@@ -71,6 +72,14 @@ class Inbox:
         if not self.queue:
             return None
         call = self.queue.popleft()
+        self.running[call.spec.task_id] = call
+        return call
+
+    def take_nested(self) -> Call | None:
+        """Start a call that this process submitted itself, on top of the one that waits."""
+        if not self.nested:
+            return None
+        call = self.nested.popleft()
         self.running[call.spec.task_id] = call
         return call
 

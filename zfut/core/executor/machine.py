@@ -6,6 +6,7 @@ waits until what it keeps is registered (see ``zfut.core.owner.borrowing``).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
@@ -44,7 +45,7 @@ class ExecutorMachine:
         self.blocked_at = 0
         self.blocked = False
         self._early: list[tuple[m.PushTasks | m.CreateActor | m.PushCalls, bytes]] = []
-        self._held: dict[bytes, tuple[bytes, TaskResult, Sequence[bytes]]] = {}
+        self._held: dict[bytes, tuple[bytes, TaskResult, Sequence[bytes], list[bytes]]] = {}
         self._answers: dict[bytes, tuple[list[TaskResult], list[bytes]]] = {}
         self._handlers: dict[type, Callable[[e.Received], None]] = {
             m.PushTasks: self._on_push_tasks,
@@ -79,10 +80,21 @@ class ExecutorMachine:
         offset = self.inbox.learn(message.functions, event.payload)
         owner = message.owner
         calls = self.inbox.unpack(TASK, owner, message.tasks, event.payload, offset)
+        if owner.uid == self._owner.ledger.uid:
+            self._take_own(calls)
+            return
         self._owner.ledger.watch(owner.uid)
         self.inbox.queue.extend(calls)
         if self.blocked:
             self.push_back()
+
+    def _take_own(self, calls: list[Call]) -> None:
+        """The node lent us to ourselves: run these while the call that submitted them waits."""
+        if self.blocked:
+            self.inbox.nested.extend(calls)
+        else:
+            own = self._owner.ledger.uid
+            self._send_back(own, [(call.spec.task_id, call.spec.attempt) for call in calls])
 
     def _on_create_actor(self, event: e.Received) -> None:
         message = event.message
@@ -189,6 +201,10 @@ class ExecutorMachine:
         if self.blocked:
             self.blocked = False
             self._out.send(self._owner.ledger.node, m.Unblocked())
+            unstarted, self.inbox.nested = list(self.inbox.nested), deque()
+            if unstarted:
+                self._take_own(unstarted)
+            self._owner.tasks.end_own_leases()
 
     def woken(self, now: int) -> None:
         """A wait has lasted long enough to give its CPU away."""
@@ -211,24 +227,20 @@ class ExecutorMachine:
         borrowing = self._owner.borrowing
         if event.refs:
             result = self._hand_over(result, event, caller)
-        retained: list[tuple[bytes, bytes]] = []
+        callers: list[bytes] = []
         if result.task_id in self._owner.ledger.covered:
-            retained = borrowing.end_call(result.task_id, caller)
-        if retained:
-            result = TaskResult(
-                result.task_id,
-                result.attempt,
-                result.status,
-                result.values,
-                result.run_ns,
-                tuple(retained),
-            )
+            callers = borrowing.end_call(result.task_id, caller)
         if borrowing.waits_for(result.task_id):
-            self._held[result.task_id] = (caller, result, event.payload)
+            self._held[result.task_id] = (caller, result, event.payload, callers)
         else:
-            self._answer(caller, result, event.payload)
+            self._answer(caller, self._claim(result, callers), event.payload)
         if call.kind == CREATE and result.status != 0:
             self.exiting = "constructor failed"
+
+    def _claim(self, result: TaskResult, callers: list[bytes]) -> TaskResult:
+        """Say in the answer what of the caller's is still used here."""
+        retained = self._owner.borrowing.claim(callers) if callers else ()
+        return replace(result, retained=retained) if retained else result
 
     def _hand_over(self, result: TaskResult, event: e.Returned, caller: bytes) -> TaskResult:
         values: list[Value] = []
@@ -248,7 +260,8 @@ class ExecutorMachine:
         for task_id in settled:
             held = self._held.pop(task_id, None)
             if held is not None:
-                self._answer(*held)
+                caller, result, payload, callers = held
+                self._answer(caller, self._claim(result, callers), payload)
 
     def _answer(self, caller: bytes, result: TaskResult, payload: Sequence[bytes]) -> None:
         if caller in self._owner.ledger.dead:

@@ -1,8 +1,10 @@
 """Granting: which request gets which worker, and when workers start and end.
 
 A worker is started when a request fits and no idle worker is left for it.  Plain workers (those
-without actors) are capped; beyond the cap one more starts only when every plain worker waits in
-``get``, so that nested tasks cannot dead-lock and cannot start a thousand processes either.
+without actors) are capped.  At the cap, when every plain worker waits in ``get``, those that wait are
+lent to themselves: they run what they submitted on top of the call that waits.  One more worker
+starts only if none of the waiting has asked for anything, so nested tasks neither dead-lock nor
+start a thousand processes.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ class Granting:
             return
         self._credit(lease)
         worker = self.pool.workers.get(lease.worker)
-        if worker is None or not to_pool:
+        if worker is None or not to_pool or lease.worker == lease.owner:
             return
         if lease.actor_id:
             self.retire(worker)
@@ -171,10 +173,11 @@ class Granting:
             if worker is None:
                 missing += 1
                 continue
-            self._grant(lease, worker)
+            self._grant(lease, worker, now)
         self._start(max(missing, self.prestart - len(self.pool.plain())), missing)
 
-    def _grant(self, lease: NodeLease, worker: Worker) -> None:
+    def _grant(self, lease: NodeLease, worker: Worker, now: int) -> None:
+        lease.since = now
         self.resources.take(lease.demand)
         name = (lease.owner, lease.lease_id)
         bind = self.pool.lend(worker, name, lease.actor_id)
@@ -192,13 +195,33 @@ class Granting:
         plain = self.pool.plain()
         room = self.workers_max + actors - len(plain)
         if room <= 0 and missing and all(worker.blocked for worker in plain):
-            room = 1
+            room = 0 if self._grant_to_themselves() else 1
         limit = min(self._config.starting_max, room + starting)
         limit = min(limit, self._fitting(wanted))
         for _ in range(limit - starting):
             uid = self._name_worker()
             self.pool.start(uid)
             self._out.add(StartWorker(uid))
+
+    def _grant_to_themselves(self) -> bool:
+        """At the cap, with every worker waiting: those that wait run what they submitted.
+
+        Such a lease holds no CPU: its worker has given one back and will take it again.
+        """
+        granted = False
+        for lease in self.leases.in_order():
+            worker = self.pool.workers.get(lease.owner)
+            demand = tuple(item for item in lease.demand if item[0] != CPU)
+            if worker is None or not worker.blocked or lease.actor_id:
+                continue
+            if not self.resources.fits(demand):
+                continue
+            lease.demand = demand
+            self.resources.take(demand)
+            self.leases.grant(lease, worker.uid, worker.bind)
+            self._tell(lease)
+            granted = True
+        return granted
 
     def _fitting(self, wanted: int) -> int:
         """How many of the waiting requests fit together, so that no worker starts in vain."""
@@ -231,35 +254,44 @@ class Granting:
             if lease.told or now - lease.since < REVOKE_AFTER_NS:
                 continue
             victim = self._victim(lease)
-            if victim is not None:
+            if victim is not None and now - victim.since >= REVOKE_AFTER_NS:
                 victim.revoked = True
                 self._out.send(victim.owner, m.LeaseRevoked(victim.lease_id))
                 return
 
     def _victim(self, lease: NodeLease) -> NodeLease | None:
-        """The lease that is to make way for this request; None if none is, or one already does."""
+        """The lease that is to make way for this request; None if none can, or one does already.
+
+        A deeper one cannot: its owner would ask again and go first.
+        """
+        free = self.resources.free
+        lacks = [kind for kind, amount in lease.demand if free.get(kind, 0) < amount]
         mine = self.leases.held_by(lease.owner)
         for victim in self.leases.granted.values():
-            if victim.owner == lease.owner or victim.actor_id:
+            if victim.owner == lease.owner or victim.actor_id or victim.blocked:
                 continue
-            if self.leases.held_by(victim.owner) > mine:
+            helps = not lacks or any(kind in lacks for kind, _ in victim.demand)
+            rich = self.leases.held_by(victim.owner) > mine
+            if helps and rich and victim.depth <= lease.depth:
                 return None if victim.revoked else victim
         return None
 
+    def _revoke_at(self, lease: NodeLease) -> int | None:
+        victim = None if lease.told else self._victim(lease)
+        if victim is None:
+            return None
+        return max(lease.since, victim.since) + REVOKE_AFTER_NS
+
     def wake_at(self) -> int | None:
         """When a request has waited for long, or a worker has idled for long."""
-        wakes = [
-            lease.since + REVOKE_AFTER_NS
-            for lease in self.leases.queued.values()
-            if not lease.told and self._victim(lease) is not None
-        ]
+        wakes = [self._revoke_at(lease) for lease in self.leases.queued.values()]
         if len(self.pool.plain()) > max(self.cpus, self.prestart):
             wakes += [
                 worker.idle_at + self._config.worker_idle_ns
                 for worker in self.pool.plain()
                 if worker.state == IDLE
             ]
-        return min(wakes, default=None)
+        return min((wake for wake in wakes if wake is not None), default=None)
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -267,6 +299,8 @@ class Granting:
         self.leases.check()
         self.pool.check()
         for name, lease in self.leases.granted.items():
+            if lease.worker == lease.owner:
+                continue
             worker = self.pool.workers[lease.worker]
             assert worker.state == LENT, worker
             assert worker.lease == name, worker

@@ -31,7 +31,7 @@ class NodeLease(Struct, gc=False):
     depth: int
     backlog: int
     label: str
-    since: int
+    since: int  # enqueued, or granted
     actor_id: bytes = b""
     worker: bytes = b""  # grant
     bind: int = 0  # grant

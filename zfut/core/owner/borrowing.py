@@ -25,7 +25,7 @@ class Borrowing:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.waiting: dict[bytes, bytes] = {}
+        self.waiting: dict[bytes, tuple[bytes, bytes]] = {}  # token -> call, owner that is asked
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
         self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
@@ -43,24 +43,38 @@ class Borrowing:
         else:
             self._register(object_id, row, b"")
 
-    def end_call(self, task_id: bytes, caller: bytes) -> list[tuple[bytes, bytes]]:
-        """A call ended here. Returns (object, token) of the caller's objects we still use.
+    def end_call(self, task_id: bytes, caller: bytes) -> list[bytes]:
+        """A call ended here. Returns the caller's objects that it may have kept; see ``claim``.
 
         Other owners are asked to register us; ``waits_for(task_id)`` tells how many answers the
         call's own answer has to wait for.
         """
-        retained: list[tuple[bytes, bytes]] = []
+        callers: list[bytes] = []
         for object_id in self._ledger.covered.pop(task_id, ()):
             row = self._ledger.objects.rows.get(object_id)
             if row is None or row.owner is None or row.tokens or not row.in_use():
                 continue
             if row.owner.uid == caller:
-                token = self._ledger.mint_token()
-                row.tokens = [token]
-                retained.append((object_id, token))
+                callers.append(object_id)
             else:
                 self._register(object_id, row, task_id)
-        return retained
+        return callers
+
+    def claim(self, object_ids: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+        """Name tokens for those of the caller's objects that are still used here.
+
+        Only when the answer leaves: a token that was given back before the answer that announces
+        it would be held for ever.
+        """
+        retained: list[tuple[bytes, bytes]] = []
+        for object_id in object_ids:
+            row = self._ledger.objects.rows.get(object_id)
+            if row is None or row.owner is None or row.tokens or not row.in_use():
+                continue
+            token = self._ledger.mint_token()
+            row.tokens = [token]
+            retained.append((object_id, token))
+        return tuple(retained)
 
     def hand_over(self, object_id: bytes, owner: Address, to: bytes, task_id: bytes) -> RefInfo:
         """A result for ``to`` holds this reference: protect it for its new holder."""
@@ -71,7 +85,7 @@ class Borrowing:
         if row.owner is None:
             self._add_borrower(object_id, row, token, to)
         else:
-            self._await(token, task_id)
+            self._await(token, task_id, row.owner.uid)
             key = (row.owner.uid, to)
             self._to_register.setdefault(key, []).append((object_id, token))
         return RefInfo(object_id, owner, token)
@@ -84,13 +98,13 @@ class Borrowing:
         assert row.owner is not None
         token = self._ledger.mint_token()
         row.tokens = [token]
-        self._await(token, waits)
+        self._await(token, waits, row.owner.uid)
         key = (row.owner.uid, self._ledger.uid)
         self._to_register.setdefault(key, []).append((object_id, token))
 
-    def _await(self, token: bytes, waits: bytes) -> None:
+    def _await(self, token: bytes, waits: bytes, owner: bytes) -> None:
         if waits:
-            self.waiting[token] = waits
+            self.waiting[token] = (waits, owner)
             self.missing[waits] = self.missing.get(waits, 0) + 1
 
     def on_registered(self, message: m.BorrowsRegistered) -> None:
@@ -99,8 +113,8 @@ class Borrowing:
             self._acknowledged(token)
 
     def _acknowledged(self, token: bytes) -> None:
-        waits = self.waiting.pop(token, None)
-        if waits is None:
+        waits, _ = self.waiting.pop(token, (b"", b""))
+        if not waits:
             return
         self.missing[waits] -= 1
         if not self.missing[waits]:
@@ -109,14 +123,8 @@ class Borrowing:
 
     def owner_died(self, owner: bytes) -> None:
         """Registrations that ``owner`` will never acknowledge hold nothing up."""
-        for (uid, _), items in list(self._to_register.items()):
-            if uid == owner:
-                for _, token in items:
-                    self._acknowledged(token)
-        for row in self._ledger.objects.rows.values():
-            if row.owner is not None and row.owner.uid == owner:
-                for token in row.tokens or ():
-                    self._acknowledged(token)
+        for token in [token for token, (_, uid) in self.waiting.items() if uid == owner]:
+            self._acknowledged(token)
 
     # ---------------------------------------------------------------- owner side
 
@@ -172,4 +180,7 @@ class Borrowing:
         for (owner, borrower), items in self._to_register.items():
             if owner not in self._ledger.dead:
                 self._ledger.out.send(owner, m.RegisterBorrows(borrower, tuple(items)))
+                continue
+            for _, token in items:
+                self._acknowledged(token)
         self._to_register.clear()

@@ -21,7 +21,8 @@ from zfut.wire.specs import Demand
 class Submission:
     """Facts only: the machine beside it decides and sends."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, uid: bytes, config: Config) -> None:
+        self._uid = uid
         self._config = config
         self.keys: dict[tuple[Demand, int], Key] = {}
         self.leases: dict[int, Lease] = {}
@@ -99,7 +100,10 @@ class Submission:
     def end(self, lease: Lease) -> list[Task]:
         """The lease is over. Returns what was in flight on it."""
         self.leases.pop(lease.lease_id, None)
-        self.by_worker.pop(lease.worker, None)
+        if self.by_worker.get(lease.worker) is lease:
+            del self.by_worker[lease.worker]
+            for other in self.own() if lease.worker == self._uid else ():
+                self.by_worker[self._uid] = other
         if lease.key is not None:
             lease.key.requests.pop(lease.lease_id, None)
             lease.key.leases.pop(lease.lease_id, None)
@@ -110,6 +114,22 @@ class Submission:
         for task in tasks:
             task.lease = None
         return tasks
+
+    def find(self, worker: bytes, task_id: bytes) -> Task | None:
+        """Return the task in flight at ``worker``; a process lent to itself may have many leases."""
+        lease = self.by_worker.get(worker)
+        if lease is None:
+            return None
+        task = lease.in_flight.get(task_id)
+        if task is None and worker == self._uid:
+            for other in self.leases.values():
+                if other.worker == worker and task_id in other.in_flight:
+                    return other.in_flight[task_id]
+        return task
+
+    def own(self) -> list[Lease]:
+        """Return the leases by which this process is lent to itself."""
+        return [lease for lease in self.leases.values() if lease.worker == self._uid]
 
     def forget_worker(self, worker: bytes) -> Lease | None:
         """The worker died: what it was shipped died with it. Returns our lease on it."""

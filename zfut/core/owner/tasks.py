@@ -21,7 +21,7 @@ class Tasks:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.submission = Submission(ledger.config)
+        self.submission = Submission(ledger.uid, ledger.config)
 
     # ---------------------------------------------------------------- the node's answers
 
@@ -80,8 +80,7 @@ class Tasks:
 
     def on_result(self, sender: bytes, result: TaskResult, payload: bytes, now: int) -> bool:
         """A task ended. Returns False if it is not one of ours now."""
-        lease = self.submission.by_worker.get(sender)
-        task = lease.in_flight.get(result.task_id) if lease is not None else None
+        task = self.submission.find(sender, result.task_id)
         if task is None or task.attempt != result.attempt:
             return False
         self.submission.finish(task, result.run_ns, now)
@@ -104,12 +103,9 @@ class Tasks:
 
     def on_pushed_back(self, sender: bytes, message: m.TasksPushedBack) -> None:
         """An executor returned tasks that it had not started."""
-        lease = self.submission.by_worker.get(sender)
-        if lease is None:
-            return
         back: list[Task] = []
         for task_id, attempt in message.tasks:
-            task = lease.in_flight.get(task_id)
+            task = self.submission.find(sender, task_id)
             if task is None or task.attempt != attempt:
                 continue
             self.submission.push_back(task)
@@ -265,6 +261,13 @@ class Tasks:
             key.queue[0].template.name,
         )
         self._ledger.out.send(self._ledger.node, message)
+
+    def end_own_leases(self) -> None:
+        """The call that waited here goes on: this process runs its own tasks no more."""
+        for lease in self.submission.own():
+            lease.draining = True
+            if lease.key is not None:
+                self.submission.touch(lease.key)
 
     def give_back(self, lease: Lease) -> None:
         """Return an idle lease to its node."""

@@ -1,0 +1,1 @@
+"""The ``zfut`` command; installed as the package ``zfut_cli``."""

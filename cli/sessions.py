@@ -1,0 +1,194 @@
+"""This user's sessions: which run, which are dead, and a hold on their processes.
+
+A pid alone names nobody: the kernel gives it away again.  A process is meant only if its start
+time is the recorded one, and it is held by a pidfd before that is looked at, so that whatever
+is done next reaches it or nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+
+from zfut.actors import places
+
+_SESSION = re.compile(r"[0-9a-f]{8}")
+
+STARTING_S = 60.0
+"""A directory without a session this long after it was made belongs to a start that failed."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A session that left its file."""
+
+    directory: Path
+    file: places.SessionFile
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.file.session
+
+    def title(self) -> str:
+        """Name the session for a person."""
+        name = f" ({self.file.name})" if self.file.name else ""
+        return f"session {self.id}{name}"
+
+    def matches(self, wanted: str) -> bool:
+        """Whether ``wanted`` is this session's id or the beginning of it, name, or directory."""
+        return bool(wanted) and (
+            self.id.startswith(wanted) or wanted in (self.file.name, str(self.directory))
+        )
+
+    def parties(self) -> list[tuple[int, float]]:
+        """The root and the node manager: pid and start time. The session is what they are."""
+        file = self.file
+        return [(file.root_pid, file.root_started), (file.manager_pid, file.manager_started)]
+
+
+def runs(pid: int, started: float) -> bool:
+    """Whether the very process that was recorded runs; one that only waits to be reaped does not."""
+    if not places.alive(pid, started):
+        return False
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def running() -> list[Found]:
+    """Return the sessions whose processes run, the newest first."""
+    found = [Found(directory, file) for directory, file in places.sessions()]
+    return [session for session in found if any(runs(*party) for party in session.parties())]
+
+
+def choose(sessions: list[Found], wanted: str) -> list[Found]:
+    """Return those that ``wanted`` may mean; an exact id, name or directory means one."""
+    exact = [
+        session
+        for session in sessions
+        if wanted in (session.id, session.file.name, str(session.directory))
+    ]
+    return exact[:1] or [session for session in sessions if session.matches(wanted)]
+
+
+class Held:
+    """The processes of a session, held so that none can be mistaken for another."""
+
+    def __init__(self, session: Found) -> None:
+        self._fds = [
+            fd for pid, started in session.parties() if (fd := hold(pid, started)) is not None
+        ]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to each that is left."""
+        for fd in self._fds:
+            try:
+                signal.pidfd_send_signal(fd, number)
+            except ProcessLookupError:
+                continue
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until all have ended. Returns False if time ran out first."""
+        deadline = time.monotonic() + timeout_s
+        for fd in self._fds:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            left = max(0.0, deadline - time.monotonic())
+            if not poll.poll(left * 1000):
+                return False
+        return True
+
+    def close(self) -> None:
+        """Let them go."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+
+def hold(pid: int, started: float) -> int | None:
+    """Return a pidfd of the very process that was recorded; None if it is gone."""
+    if pid <= 0:
+        return None
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if runs(pid, started):
+        return fd
+    os.close(fd)
+    return None
+
+
+# ------------------------------------------------------------------ what dead sessions left
+
+
+def dead_directories(base: Path) -> list[Path]:
+    """Return the directories of sessions whose processes have all ended.
+
+    Only what certainly is one: of this user, named as sessions are, and with a file that says
+    whose processes to look for, or without any long after a start should have ended.
+    """
+    try:
+        entries = sorted(base.iterdir())
+    except OSError:
+        return []
+    return [entry for entry in entries if _is_session_directory(entry) and _is_dead(entry)]
+
+
+def _is_session_directory(entry: Path) -> bool:
+    try:
+        ours = entry.lstat().st_uid == os.getuid()
+    except OSError:
+        return False
+    plain = entry.is_dir() and not entry.is_symlink()
+    return ours and plain and _SESSION.fullmatch(entry.name) is not None
+
+
+class _Parties(msgspec.Struct):
+    """What every version of a session's file has said."""
+
+    manager_pid: int
+    manager_started: float
+    root_pid: int
+    root_started: float
+
+
+def _is_dead(directory: Path) -> bool:
+    try:
+        written = (directory / "session.json").read_bytes()
+    except FileNotFoundError:
+        return _is_failed_start(directory)
+    except OSError:
+        return False
+    try:
+        parties = msgspec.json.decode(written, type=_Parties)
+    except msgspec.MsgspecError:
+        return False
+    return not (
+        runs(parties.manager_pid, parties.manager_started)
+        or runs(parties.root_pid, parties.root_started)
+    )
+
+
+def _is_failed_start(directory: Path) -> bool:
+    try:
+        age_s = time.time() - directory.stat().st_ctime
+        return (directory / "s").is_dir() and age_s > STARTING_S
+    except OSError:
+        return False
+
+
+def remove_dead() -> list[Path]:
+    """Remove the directories of dead sessions, and return them."""
+    dead = dead_directories(places.base_directory())
+    for directory in dead:
+        places.remove(directory)
+    return [directory for directory in dead if not directory.exists()]
