@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -19,25 +16,13 @@ from .sessions import Found, Held
 ANSWER_S = 5.0
 """A node manager that serves answers in a millisecond."""
 
-FORCED_S = 2.0
-"""What a node takes at most to end when it does not drain."""
 
-MARGIN_S = 5.0
-"""Beyond the grace period: for the end itself, on a machine with other work."""
+def ask(session: Found, topic: str) -> dict[str, Any]:
+    """Return what the session's node says about ``topic``.
 
-
-@contextlib.contextmanager
-def joined(session: Found) -> Iterator[Driver]:
-    """Be a program of the session for a moment. Raises what the join raises."""
+    Raises CommandError if it does not answer, SessionError and its kin if it cannot be joined.
+    """
     driver = Driver(session.file, session.directory)
-    try:
-        yield driver
-    finally:
-        driver.close()
-
-
-def ask(driver: Driver, session: Found, topic: str) -> dict[str, Any]:
-    """Return what the node says about ``topic``. Raises CommandError if it does not answer."""
     try:
         said = driver.session.ask(lambda request: m.AskNode(request, topic), ANSWER_S)
     except errors.GetTimeoutError:
@@ -47,13 +32,10 @@ def ask(driver: Driver, session: Found, topic: str) -> dict[str, Any]:
             f"{ANSWER_S:g} s. `zfut stop --force --session {session.id}` ends it"
         )
         raise CommandError(text, TIMED_OUT) from None
-    return msgspec.json.decode(said.answer, type=dict[str, Any])
-
-
-def tell_to_stop(driver: Driver, why: str, *, drain: bool) -> None:
-    """Tell the node to stop, without waiting for anything."""
-    with driver.loop.lock:
-        driver.loop.mailbox.send(driver.manager, m.Stop(why, drain))
+    finally:
+        driver.close()
+    answer: dict[str, Any] = msgspec.json.decode(said.answer)
+    return answer
 
 
 def grace_s(session: Found) -> float:
@@ -61,16 +43,27 @@ def grace_s(session: Found) -> float:
     return float(session.file.config.get("drain_grace_ns", 0)) / 1e9
 
 
-def stop(session: Found, held: Held, *, force: bool) -> None:
-    """Tell a session to stop; one that cannot be spoken to gets a signal, which does not drain."""
-    try:
-        with joined(session) as driver:
-            tell_to_stop(driver, "`zfut stop` was called", drain=not force)
-            ask(driver, session, "resources")
-    except CommandError:
-        held.signal(signal.SIGTERM)
-    except (errors.ZfutError, OSError) as error:
-        if held.wait(0):
-            return
-        note(f"{session.title()} cannot be spoken to ({error}); it gets SIGTERM")
-        held.signal(signal.SIGTERM)
+class Ending:
+    """A session that is told to stop.  It stays joined until ``close``: messages take a moment."""
+
+    def __init__(self, session: Found) -> None:
+        self.session = session
+        self.held = Held(session)
+        self._driver: Driver | None = None
+
+    def tell(self, why: str, *, drain: bool) -> None:
+        """Tell the node; one that cannot be spoken to gets a signal, which does not drain."""
+        try:
+            self._driver = Driver(self.session.file, self.session.directory)
+            with self._driver.loop.lock:
+                self._driver.loop.mailbox.send(self._driver.manager, m.Stop(why, drain))
+        except (errors.ZfutError, OSError) as error:
+            if not self.held.wait(0):
+                note(f"{self.session.title()} cannot be asked ({error}); it gets SIGTERM")
+                self.held.terminate()
+
+    def close(self) -> None:
+        """Leave the session."""
+        if self._driver is not None:
+            self._driver.close()
+        self.held.close()

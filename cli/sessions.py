@@ -7,6 +7,7 @@ is done next reaches it or nobody.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -80,23 +81,24 @@ def choose(sessions: list[Found], wanted: str) -> list[Found]:
 
 
 class Held:
-    """The processes of a session, held so that none can be mistaken for another."""
+    """The root and the node manager of a session, held so that neither can be mistaken."""
 
     def __init__(self, session: Found) -> None:
-        self._fds = [
-            fd for pid, started in session.parties() if (fd := hold(pid, started)) is not None
-        ]
+        fds = [hold(pid, started) for pid, started in session.parties()]
+        self._manager = fds[1]
+        self._fds = [fd for fd in fds if fd is not None]
 
-    def signal(self, number: int) -> None:
-        """Send a signal to each that is left."""
+    def terminate(self) -> None:
+        """Tell the node manager to stop, which takes the rest with it."""
+        _send(self._manager, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End both at once; the workers end with their parent, the root."""
         for fd in self._fds:
-            try:
-                signal.pidfd_send_signal(fd, number)
-            except ProcessLookupError:
-                continue
+            _send(fd, signal.SIGKILL)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until all have ended. Returns False if time ran out first."""
+        """Wait until both have ended. Returns False if time ran out first."""
         deadline = time.monotonic() + timeout_s
         for fd in self._fds:
             poll = select.poll()
@@ -111,6 +113,13 @@ class Held:
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
+        self._manager = None
+
+
+def _send(fd: int | None, number: int) -> None:
+    if fd is not None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, number)
 
 
 def hold(pid: int, started: float) -> int | None:

@@ -62,7 +62,7 @@ def leases_have_owners(cluster: Cluster, node: NodeMachine) -> None:
         owner = lease.owner
         known = owner in node.drivers or owner in pool
         require(known, f"lease {lease.lease_id} outlives {cluster.processes[owner].name}")
-        if lease.worker:
+        if lease.worker and not lease.own:
             name = cluster.processes[lease.worker].name
             require(lease.worker not in bound, f"{name} is bound to two leases")
             bound[lease.worker] = None

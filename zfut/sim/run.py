@@ -12,7 +12,7 @@ from zfut.sim.cluster import Cluster
 from zfut.sim.faults import Faults, draw_setting
 from zfut.sim.workload import Workload
 
-TURNS_MAX = 60_000
+TURNS_MAX = 20_000
 """A program that takes longer than this does not end."""
 
 

@@ -37,6 +37,7 @@ class ExecutorMachine:
         self.inbox = Inbox()
         self.bind = 0
         self.lease_owner = b""
+        self.lease_id = 0
         self.actor_id = b""
         self.actor_name = ""
         self.incarnation = 0
@@ -80,7 +81,7 @@ class ExecutorMachine:
         offset = self.inbox.learn(message.functions, event.payload)
         owner = message.owner
         calls = self.inbox.unpack(TASK, owner, message.tasks, event.payload, offset)
-        if owner.uid == self._owner.ledger.uid:
+        if owner.uid == self._owner.ledger.uid and message.lease_id != self.lease_id:
             self._take_own(calls)
             return
         self._owner.ledger.watch(owner.uid)
@@ -144,6 +145,7 @@ class ExecutorMachine:
             return
         self.bind = message.bind
         self.lease_owner = message.owner
+        self.lease_id = message.lease_id
         self._replay_early()
 
     def _replay_early(self) -> None:

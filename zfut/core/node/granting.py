@@ -88,7 +88,7 @@ class Granting:
             return
         self._credit(lease)
         worker = self.pool.workers.get(lease.worker)
-        if worker is None or not to_pool or lease.worker == lease.owner:
+        if worker is None or not to_pool or lease.own:
             return
         if lease.actor_id:
             self.retire(worker)
@@ -217,6 +217,7 @@ class Granting:
             if not self.resources.fits(demand):
                 continue
             lease.demand = demand
+            lease.own = True
             self.resources.take(demand)
             self.leases.grant(lease, worker.uid, worker.bind)
             self._tell(lease)
@@ -299,7 +300,7 @@ class Granting:
         self.leases.check()
         self.pool.check()
         for name, lease in self.leases.granted.items():
-            if lease.worker == lease.owner:
+            if lease.own:
                 continue
             worker = self.pool.workers[lease.worker]
             assert worker.state == LENT, worker

@@ -37,6 +37,7 @@ class NodeLease(Struct, gc=False):
     bind: int = 0  # grant
     blocked: bool = False  # NodeMachine
     revoked: bool = False  # NodeMachine
+    own: bool = False  # Granting: the worker waits, and runs what it submitted itself
     told: bool = False  # NodeMachine: the owner knows that it cannot fit
 
 

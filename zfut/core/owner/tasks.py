@@ -103,6 +103,8 @@ class Tasks:
 
     def on_pushed_back(self, sender: bytes, message: m.TasksPushedBack) -> None:
         """An executor returned tasks that it had not started."""
+        if sender == self._ledger.uid:
+            self.end_own_leases()
         back: list[Task] = []
         for task_id, attempt in message.tasks:
             task = self.submission.find(sender, task_id)
