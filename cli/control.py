@@ -38,13 +38,8 @@ def ask(session: Found, topic: str) -> dict[str, Any]:
     return answer
 
 
-def grace_s(session: Found) -> float:
-    """Return how long the session's node lets running work go on when it is told to stop."""
-    return float(session.file.config.get("drain_grace_ns", 0)) / 1e9
-
-
 class Ending:
-    """A session that is told to stop.  It stays joined until ``close``: messages take a moment."""
+    """A session that is told to stop.  It stays joined until ``close``: messages need time."""
 
     def __init__(self, session: Found) -> None:
         self.session = session

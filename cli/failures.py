@@ -28,7 +28,7 @@ class CommandError(click.ClickException):
 
     def __init__(self, text: str, code: int = FAILED) -> None:
         super().__init__(text)
-        self.exit_code = code
+        self.code = code
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the text to stderr."""

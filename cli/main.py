@@ -28,6 +28,8 @@ SIGINT = 2
 class Commands(click.Group):
     """Imports a command when it is asked for."""
 
+    debug = False
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names, in the order of the help page."""
         del ctx
@@ -54,16 +56,16 @@ class Commands(click.Group):
             raise click.UsageError(message, ctx)
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> object:
-        """Run the command; what it did not expect becomes one line."""
-        try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise
-        except Exception as error:
-            if ctx.params.get("debug"):
-                raise
-            raise _worded(error) from error
+
+@click.command(cls=Commands, context_settings=SETTINGS)
+@click.version_option(zfut.__version__, message="zfut %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an unexpected error.")
+@click.pass_context
+def group(ctx: click.Context, *, debug: bool) -> None:
+    """Distributed futures and actors on plain ZeroMQ."""
+    Commands.debug = debug
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def _worded(error: Exception) -> CommandError:
@@ -76,21 +78,13 @@ def _worded(error: Exception) -> CommandError:
     )
 
 
-@click.command(cls=Commands, context_settings=SETTINGS)
-@click.version_option(zfut.__version__, message="zfut %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of an unexpected error.")
-@click.pass_context
-def group(ctx: click.Context, debug: bool) -> None:  # noqa: FBT001  click passes it so
-    """Distributed futures and actors on plain ZeroMQ."""
-    del debug
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
-
-
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     try:
         code = group.main(arguments, prog_name="zfut", standalone_mode=False)
+    except CommandError as error:
+        error.show()
+        return error.code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -100,6 +94,12 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader has gone; what is still buffered must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except Exception as error:
+        if Commands.debug:
+            raise
+        failure = _worded(error)
+        failure.show()
+        return failure.code
     return code if isinstance(code, int) else 0
 
 

@@ -1,4 +1,4 @@
-"""This user's sessions: which run, which are dead, and a hold on their processes.
+"""The sessions of one user: which of them run, and a hold on their processes.
 
 A pid alone names nobody: the kernel gives it away again.  A process is meant only if its start
 time is the recorded one, and it is held by a pidfd before that is looked at, so that whatever
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import signal
 import time
@@ -18,11 +17,6 @@ from pathlib import Path
 import msgspec
 
 from zfut.actors import places
-
-_SESSION = re.compile(r"[0-9a-f]{8}")
-
-STARTING_S = 60.0
-"""A directory without a session this long after it was made belongs to a start that failed."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -42,7 +36,7 @@ class Found(msgspec.Struct, frozen=True):
         return f"session {self.id}{name}"
 
     def matches(self, wanted: str) -> bool:
-        """Whether ``wanted`` is this session's id or the beginning of it, name, or directory."""
+        """Whether ``wanted`` is the session's name, directory, or the beginning of its id."""
         return bool(wanted) and (
             self.id.startswith(wanted) or wanted in (self.file.name, str(self.directory))
         )
@@ -54,7 +48,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def runs(pid: int, started: float) -> bool:
-    """Whether the very process that was recorded runs; one that only waits to be reaped does not."""
+    """Whether the very process that was recorded runs, rather than waits to be reaped."""
     if not places.alive(pid, started):
         return False
     try:
@@ -68,6 +62,11 @@ def running() -> list[Found]:
     """Return the sessions whose processes run, the newest first."""
     found = [Found(directory, file) for directory, file in places.sessions()]
     return [session for session in found if any(runs(*party) for party in session.parties())]
+
+
+def grace_s(session: Found) -> float:
+    """Return how long the session's node lets running work go on when it is told to stop."""
+    return float(session.file.config.get("drain_grace_ns", 0)) / 1e9
 
 
 def choose(sessions: list[Found], wanted: str) -> list[Found]:
@@ -134,70 +133,3 @@ def hold(pid: int, started: float) -> int | None:
         return fd
     os.close(fd)
     return None
-
-
-# ------------------------------------------------------------------ what dead sessions left
-
-
-def dead_directories(base: Path) -> list[Path]:
-    """Return the directories of sessions whose processes have all ended.
-
-    Only what certainly is one: of this user, named as sessions are, and with a file that says
-    whose processes to look for, or without any long after a start should have ended.
-    """
-    try:
-        entries = sorted(base.iterdir())
-    except OSError:
-        return []
-    return [entry for entry in entries if _is_session_directory(entry) and _is_dead(entry)]
-
-
-def _is_session_directory(entry: Path) -> bool:
-    try:
-        ours = entry.lstat().st_uid == os.getuid()
-    except OSError:
-        return False
-    plain = entry.is_dir() and not entry.is_symlink()
-    return ours and plain and _SESSION.fullmatch(entry.name) is not None
-
-
-class _Parties(msgspec.Struct):
-    """What every version of a session's file has said."""
-
-    manager_pid: int
-    manager_started: float
-    root_pid: int
-    root_started: float
-
-
-def _is_dead(directory: Path) -> bool:
-    try:
-        written = (directory / "session.json").read_bytes()
-    except FileNotFoundError:
-        return _is_failed_start(directory)
-    except OSError:
-        return False
-    try:
-        parties = msgspec.json.decode(written, type=_Parties)
-    except msgspec.MsgspecError:
-        return False
-    return not (
-        runs(parties.manager_pid, parties.manager_started)
-        or runs(parties.root_pid, parties.root_started)
-    )
-
-
-def _is_failed_start(directory: Path) -> bool:
-    try:
-        age_s = time.time() - directory.stat().st_ctime
-        return (directory / "s").is_dir() and age_s > STARTING_S
-    except OSError:
-        return False
-
-
-def remove_dead() -> list[Path]:
-    """Remove the directories of dead sessions, and return them."""
-    dead = dead_directories(places.base_directory())
-    for directory in dead:
-        places.remove(directory)
-    return [directory for directory in dead if not directory.exists()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,25 @@ _TAKEN = ("auto", "local")
 LEVELS = ("debug", "info", "warning", "error")
 
 
-@click.command("start-node", context_settings=SETTINGS)
+@dataclass(frozen=True)
+class Wanted:
+    """What the options say; None is what nothing was said of."""
+
+    num_cpus: float | None
+    num_gpus: float
+    memory: Size | None
+    object_store_memory: Size | None
+    resource: tuple[tuple[str, str], ...]
+    name: str | None
+    ready_file: str | None
+    grace_period: float | None
+    log_level: str
+    config: tuple[tuple[str, str], ...]
+
+
+@click.command(
+    "start-node", context_settings=SETTINGS, short_help="Run a node in the foreground."
+)
 @click.option("--num-cpus", type=float, metavar="N", help="Default: what this process may use.")
 @click.option("--num-gpus", type=float, metavar="N", default=0, help="Default: 0.")
 @click.option(
@@ -59,23 +79,25 @@ LEVELS = ("debug", "info", "warning", "error")
     help="Any other limit (zfut.config.Config); repeat for more.",
 )
 @click.pass_context
-def command(ctx: click.Context, **given: Any) -> None:
+def command(ctx: click.Context, /, **given: object) -> None:
     """Run a node in the foreground, for this user's programs on this machine.
 
-    It prints how to use it, and `ready.`. Ctrl-C or SIGTERM drains it: programs get nothing new,
-    and what runs may end first, for at most the grace period. A second signal stops it at once.
+    It prints how to use it, and `ready.`. Ctrl-C or SIGTERM drains it: programs get nothing
+    new, and what runs may end first, for at most the grace period. A second signal stops it at
+    once.
 
     SIZE is 2GiB, 500MB, or 50% of the memory this process may use; TIME is 15s, 500ms, 2m.
     """
     from .foreground import Foreground  # noqa: PLC0415  not for the help page
 
-    ready_file = _ready_file(given["ready_file"])
-    _check_name(given["name"])
-    resources = _resources(given)
-    config = _config(given)
+    wanted = Wanted(**given)  # type: ignore[arg-type]  # the options above
+    ready_file = _ready_file(wanted.ready_file)
+    _check_name(wanted.name)
+    resources = _resources(wanted)
+    config = _config(wanted)
 
     def plan() -> NodePlan:
-        return _plan(given, resources, config)
+        return _plan(wanted, resources, config)
 
     ctx.exit(Foreground(plan, ready_file).run())
 
@@ -95,8 +117,8 @@ def _check_name(name: str | None) -> None:
         return
     if not _NAME.fullmatch(name) or name in _TAKEN or re.fullmatch(r"[0-9a-f]{1,8}", name):
         message = (
-            f"--name {name}: a name has letters, digits, '.', '_' and '-', begins with a letter, "
-            "and is neither 'auto' nor 'local' nor like an id."
+            f"--name {name}: a name has letters, digits, '.', '_' and '-', begins with a "
+            "letter, and is neither 'auto' nor 'local' nor like an id."
         )
         raise click.UsageError(message)
     from . import sessions  # noqa: PLC0415  not for the help page
@@ -106,19 +128,19 @@ def _check_name(name: str | None) -> None:
         raise CommandError(text, USAGE)
 
 
-def _resources(given: dict[str, Any]) -> dict[str, float]:
+def _resources(given: Wanted) -> dict[str, float]:
     """Return what the node has, checked as demands are. Raises UsageError."""
     from zfut.actors import start  # noqa: PLC0415
     from zfut.options import Options, merge  # noqa: PLC0415
 
     whole = start.memory_available()
     wanted: dict[str, Any] = {
-        "num_gpus": given["num_gpus"],
-        "memory": given["memory"].of(whole) if given["memory"] else int(whole),
-        "resources": {name: _amount(name, text) for name, text in given["resource"]},
+        "num_gpus": given.num_gpus,
+        "memory": given.memory.of(whole) if given.memory else int(whole),
+        "resources": {name: _amount(name, text) for name, text in given.resource},
     }
-    if given["num_cpus"] is not None:
-        wanted["num_cpus"] = given["num_cpus"]
+    if given.num_cpus is not None:
+        wanted["num_cpus"] = given.num_cpus
     checked = merge(Options(), wanted, (*wanted, "num_cpus"), "zfut start-node")
     cpus = start.cpus_available() if checked.num_cpus is None else checked.num_cpus
     total = {"CPU": float(cpus), "GPU": checked.num_gpus, "memory": checked.memory}
@@ -134,15 +156,15 @@ def _amount(name: str, text: str) -> float:
         raise click.UsageError(message) from None
 
 
-def _config(given: dict[str, Any]) -> Config:
+def _config(given: Wanted) -> Config:
     """Return the limits of the session. Raises UsageError."""
     from zfut import config  # noqa: PLC0415
 
-    limits: dict[str, object] = dict(given["config"])
-    if given["object_store_memory"] is not None:
-        limits["object_store_memory"] = _store_bytes(given["object_store_memory"])
-    if given["grace_period"] is not None:
-        limits["drain_grace_ns"] = int(given["grace_period"] * 1e9)
+    limits: dict[str, object] = dict(given.config)
+    if given.object_store_memory is not None:
+        limits["object_store_memory"] = _store_bytes(given.object_store_memory)
+    if given.grace_period is not None:
+        limits["drain_grace_ns"] = int(given.grace_period * 1e9)
     return config.load(**limits)
 
 
@@ -160,9 +182,7 @@ def _store_bytes(wanted: Size) -> int:
     return size_bytes
 
 
-def _plan(given: dict[str, Any], resources: dict[str, float], config: Config) -> NodePlan:
-    import sys  # noqa: PLC0415
-
+def _plan(given: Wanted, resources: dict[str, float], config: Config) -> NodePlan:
     import msgspec  # noqa: PLC0415
 
     from zfut.actors import start  # noqa: PLC0415
@@ -172,7 +192,7 @@ def _plan(given: dict[str, Any], resources: dict[str, float], config: Config) ->
     plan = start.make_plan(resources, config, embedded=False, sys_path=sys_path)
     return msgspec.structs.replace(
         plan,
-        name=given["name"] or "",
-        log_level=given["log_level"].upper(),
+        name=given.name or "",
+        log_level=given.log_level.upper(),
         preload=[*plan.preload, "numpy"],
     )

@@ -20,7 +20,7 @@ MARGIN_S = 5.0
 """Beyond the grace period: for the end itself, on a machine with other work."""
 
 
-@click.command("stop", context_settings=SETTINGS)
+@click.command("stop", context_settings=SETTINGS, short_help="Stop nodes and sessions.")
 @click.option("--session", metavar="ID", help="Id, beginning of an id, name, or directory.")
 @click.option(
     "--all",
@@ -42,7 +42,9 @@ def command(ctx: click.Context, session: str | None, *, every: bool, force: bool
     Without options it stops the one session that `zfut start-node` runs. Only processes whose
     recorded pid and start time agree are touched.
     """
-    from . import sessions  # noqa: PLC0415  not for the help page
+    from zfut.actors import places  # noqa: PLC0415  not for the help page
+
+    from . import leftovers, sessions  # noqa: PLC0415
 
     if session and every:
         message = "--session and --all exclude each other."
@@ -50,7 +52,8 @@ def command(ctx: click.Context, session: str | None, *, every: bool, force: bool
     running = sessions.running()
     chosen = running if every else _chosen(running, session)
     failed = _stop(chosen, force=force)
-    for directory in sessions.remove_dead():
+    dead = leftovers.dead_directories(places.base_directory())
+    for directory in leftovers.remove_directories(dead):
         note(f"removed {directory}: its session is dead")
     if not chosen:
         note("no session of yours runs" if every else "no node of yours runs")
@@ -71,14 +74,15 @@ def _chosen(running: list[Found], wanted: str | None) -> list[Found]:
             raise CommandError(text, NOT_FOUND)
     if len(found) > 1:
         titles = ", ".join(session.id for session in found)
-        text = f"{len(found)} sessions may be meant: {titles}. Say which with --session, or --all"
+        text = f"{len(found)} sessions may be meant: {titles}. Choose with --session, or --all"
         raise CommandError(text, USAGE)
     return found
 
 
 def _stop(chosen: list[Found], *, force: bool) -> int:
     """Tell all of them, then wait for each. Returns how many did not end."""
-    from .control import Ending, grace_s  # noqa: PLC0415  imports ZeroMQ
+    from .control import Ending  # noqa: PLC0415  imports ZeroMQ
+    from .sessions import grace_s  # noqa: PLC0415
 
     endings = [Ending(session) for session in chosen]
     failed = 0

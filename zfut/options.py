@@ -79,10 +79,10 @@ def _checked(name: str, value: Any, what: str) -> Any:
         return _amount(name, value, what)
     if name == "resources":
         return _custom(value, what)
-    if name in ("num_returns", "max_retries", "max_concurrency", "max_restarts"):
+    if name in ("num_returns", "max_retries", "max_concurrency"):
         return _whole(name, value, what)
-    if name == "max_task_retries":
-        return _whole(name, value, what)
+    if name in ("max_restarts", "max_task_retries") and value != 0:
+        raise errors.OptionError(what, name, value, "0: actors are not restarted")
     if name in ("name", "namespace"):
         return _text(name, value, what)
     if name in ("get_if_exists", "retry_exceptions"):

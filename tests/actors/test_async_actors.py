@@ -70,6 +70,10 @@ class Worker:
         value = zfut.get(ref[0], timeout=20)
         return await self.enter(value)
 
+    async def get_in_a_thread(self, ref: list[Any]) -> object:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, lambda: zfut.get(ref[0], timeout=20))
+
     async def leave(self) -> None:
         zfut.exit_actor()
 
@@ -211,6 +215,16 @@ def test_calls_are_served_after_a_coroutine_has_blocked_in_get() -> None:
     zfut.get(gate.lift.remote())
     until(lambda: zfut.get(worker.state.remote(), timeout=20)[1] == 3, "all wait inside")
     zfut.get(worker.lift.remote(), timeout=20)
+    assert zfut.get(refs, timeout=20) == ["value"] * 3
+
+
+def test_a_get_in_a_thread_of_the_loops_holds_nothing_up() -> None:
+    gate, worker = Worker.remote(), Worker.remote()
+    pending = gate.enter.remote("value")
+    refs = [worker.get_in_a_thread.remote([pending]) for _ in range(3)]
+    for n in range(100):
+        assert zfut.get(worker.turn.remote(n), timeout=20)[0] >= 1
+    zfut.get(gate.lift.remote())
     assert zfut.get(refs, timeout=20) == ["value"] * 3
 
 

@@ -135,6 +135,36 @@ def test_two_threaded_actors_wait_for_each_other() -> None:
     zfut.get([one.meet.remote(None), two.meet.remote(None)])
 
 
+def test_threads_that_user_code_starts_may_wait_too() -> None:
+    @zfut.remote
+    class Starter:
+        def start(self, refs: list[Any]) -> None:
+            self.got: list[object] = []
+            self.threads = [
+                threading.Thread(target=lambda ref=ref: self.got.append(zfut.get(ref)))
+                for ref in refs
+            ]
+            for thread in self.threads:
+                thread.start()
+
+        def add(self, n: int) -> int:
+            return n + 1
+
+        def join(self) -> list[object]:
+            for thread in self.threads:
+                thread.join(20)
+            return self.got
+
+    gate, starter = Pool.remote(), Starter.remote()
+    pending = [gate.enter.remote(n) for n in range(3)]
+    zfut.get(starter.start.remote(pending), timeout=20)
+    assert zfut.get([starter.add.remote(n) for n in range(300)]) == list(range(1, 301))
+    for n in range(100):
+        assert zfut.get(starter.add.remote(n), timeout=20) == n + 1
+    zfut.get(gate.lift.remote())
+    assert sorted(zfut.get(starter.join.remote(), timeout=20)) == [0, 1, 2]
+
+
 def test_an_error_in_one_thread_is_its_callers() -> None:
     @zfut.remote(max_concurrency=3)
     class Fragile:

@@ -40,7 +40,7 @@ class AsyncActor:
     def run(self) -> int:
         """Serve until the actor ends. Returns the exit code."""
         loop = self._worker.loop
-        loop.driving = True
+        loop.hold()
         asyncio.set_event_loop(self._aio)
         self._stopped = self._aio.create_future()
         for fd in loop.fds():
@@ -73,7 +73,6 @@ class AsyncActor:
         worker = self._worker
         loop = worker.loop
         loop.blocked = False
-        loop.driving = True  # also after a coroutine has blocked in get
         loop.turn()
         inbox = self._executor.inbox
         while inbox.queue and self._active < self._limit:

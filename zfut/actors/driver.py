@@ -106,8 +106,9 @@ class Driver:
 
 def _note(effect: f.Note) -> None:
     level = logging.getLevelName(effect.level.upper())
-    log.log(level, "%s", effect.text)
-    if level >= logging.WARNING and not log.hasHandlers():
+    if log.hasHandlers():
+        log.log(level, "%s", effect.text)
+    elif level >= logging.WARNING:
         sys.stderr.write(f"zfut: {effect.text}\n")
 
 

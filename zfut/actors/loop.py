@@ -71,11 +71,13 @@ class Loop:
         self.handlers: dict[type, Callable[[Any], None]] = {}
         self._pid = os.getpid()
         self._token = threading.Lock()
+        self._holder = 0
+        self._claimed = False
         self._sleepers: list[threading.Event] = []
         self._callbacks: deque[Callable[[], None]] = deque()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wakes = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(2)]
         self._watched: dict[int, Callable[[], None]] = {}
-        self._polls = [self._new_poll(), self._new_poll()]
+        self._polls = [self._new_poll(wake) for wake in self._wakes]
         self._background: threading.Thread | None = None
         self._tick = threading.Lock()
         self._tick.acquire()
@@ -83,10 +85,11 @@ class Loop:
         self._polling = False
         self.blocked = False
 
-    def _new_poll(self) -> select.poll:
+    def _new_poll(self, wake: int) -> select.poll:
+        """Each thread that polls has a descriptor of its own to be woken by."""
         poll = select.poll()
         poll.register(self.mailbox.fd, select.POLLIN)
-        poll.register(self._wake_fd, select.POLLIN)
+        poll.register(wake, select.POLLIN)
         return poll
 
     def watch_fd(self, fd: int, callback: Callable[[], None]) -> None:
@@ -129,7 +132,8 @@ class Loop:
 
     def wake(self) -> None:
         """Make whoever polls look again."""
-        os.eventfd_write(self._wake_fd, 1)
+        for fd in self._wakes:
+            os.eventfd_write(fd, 1)
 
     # ---------------------------------------------------------------- handling
 
@@ -226,27 +230,51 @@ class Loop:
 
         Returns whether it is done.
         """
-        while not pending.done:
-            if self._token.acquire(blocking=False):
+        while True:
+            with shielded(lambda: self._rouse(pending)) as shield:
+                self._wait(pending, deadline_ns, until, shield)
+            if pending.done or not shield.hit:
+                return pending.done
+            # The program's own handler of Ctrl-C let it go on.
+
+    def _wait(
+        self,
+        pending: Pending,
+        deadline_ns: int | None,
+        until: Callable[[], bool] | None,
+        shield: _Shield | _NoShield,
+    ) -> None:
+        def over() -> bool:
+            return pending.done or (until is not None and until())
+
+        while not (pending.done or shield.hit):
+            if not self._claimed and self._token.acquire(blocking=False):
                 try:
-                    self.drive(lambda: pending.done or (until is not None and until()), deadline_ns)
+                    self._drive(over, deadline_ns, shield)
                 finally:
                     self._token.release()
                     self._hand_on()
+            elif self._holder == threading.get_ident():
+                self._drive(over, deadline_ns, shield)
             else:
                 self._sleep(pending, deadline_ns)
-            if not pending.done and deadline_ns and time.monotonic_ns() >= deadline_ns:
-                return False
-            if not pending.done and (self.closed or (until is not None and until())):
-                return False
-        return True
+            if deadline_ns and time.monotonic_ns() >= deadline_ns:
+                return
+            if self.closed or over():
+                return
+
+    def _rouse(self, pending: Pending) -> None:
+        """Ctrl-C: make the thread that waits look, wherever it sleeps."""
+        self.wake()
+        if pending.event is not None:
+            pending.event.set()
 
     def _sleep(self, pending: Pending, deadline_ns: int | None) -> None:
         """Another thread drives: sleep until our call is done or that thread leaves."""
         event = pending.event = pending.event or threading.Event()
         self._sleepers.append(event)
         self.wake()
-        if not pending.done and self._token.locked():
+        if not pending.done and (self._token.locked() or self._claimed):
             left = None
             if deadline_ns is not None:
                 left = max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
@@ -260,35 +288,63 @@ class Loop:
         for event in list(self._sleepers):
             event.set()
 
-    def drive(self, until: Callable[[], bool], deadline_ns: int | None = None) -> None:
+    def serve(self, until: Callable[[], bool]) -> None:
+        """Drive as the thread that the process belongs to: others that wait leave it the work."""
+        self._claim()
+        try:
+            self._drive(until, None, _NO_SHIELD)
+        finally:
+            self._token.release()
+            self._hand_on()
+
+    def hold(self) -> None:
+        """The calling thread's event loop drives from here on: nobody else does."""
+        self._claim()
+        self._holder = threading.get_ident()
+        self.driving = True
+
+    def _claim(self) -> None:
+        if not self._token.acquire(blocking=False):
+            self._claimed = True
+            self.wake()
+            self._token.acquire()
+            self._claimed = False
+
+    def _drive(
+        self,
+        until: Callable[[], bool],
+        deadline_ns: int | None,
+        shield: _Shield | _NoShield,
+    ) -> None:
         """Handle and poll until ``until()`` or the deadline. One thread at a time."""
         self.activity += 1
-        self.driving = True
+        outer, self.driving = self.driving, True
         poll = self._polls[0].poll
         try:
-            with shielded(self.wake) as shield:
-                receive = False
-                while True:
-                    with self.lock:
-                        self.handle_all(receive=receive)
-                    receive = True
-                    if self._callbacks:
-                        self.run_callbacks()
-                    if until() or shield.hit or self.closed:
-                        return
-                    timeout = self._timeout_ms(deadline_ns)
-                    if timeout == 0 and deadline_ns and time.monotonic_ns() >= deadline_ns:
-                        return
-                    if self._spin():
-                        continue
-                    self.blocked = True
-                    if self.inbox:
-                        timeout = 0
-                    self._after_poll(poll(timeout))
-                    self.blocked = False
+            receive = False
+            while True:
+                with self.lock:
+                    self.handle_all(receive=receive)
+                receive = True
+                if self._callbacks:
+                    self.run_callbacks()
+                if until() or shield.hit or self.closed or self._claimed:
+                    return
+                timeout = self._timeout_ms(deadline_ns)
+                if timeout == 0 and deadline_ns and time.monotonic_ns() >= deadline_ns:
+                    return
+                if self._spin():
+                    continue
+                self.blocked = True
+                if self.inbox:
+                    timeout = 0
+                self._after_poll(poll(timeout))
+                self.blocked = False
         finally:
-            self.driving = self.blocked = False
-            if self._parked:
+            self.driving, self.blocked = outer, False
+            if outer:
+                self.wake()  # the event loop has not seen what arrived meanwhile
+            elif self._parked:
                 self._parked = False
                 self._tick.release()
 
@@ -319,7 +375,7 @@ class Loop:
 
     def fds(self) -> list[int]:
         """Return every descriptor that says there is something to do."""
-        return [self.mailbox.fd, self._wake_fd, *self._watched]
+        return [self.mailbox.fd, self._wakes[0], *self._watched]
 
     def after_readable(self, fd: int) -> None:
         """Another event loop saw that ``fd`` is readable."""
@@ -327,7 +383,7 @@ class Loop:
 
     def _after_poll(self, ready: list[tuple[int, int]]) -> None:
         for fd, _ in ready:
-            if fd == self._wake_fd:
+            if fd in self._wakes:
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(fd)
             elif fd in self._watched:
@@ -405,7 +461,8 @@ class Loop:
                 self._parked = False
                 self._tick.release()
             background.join(2.0)
-        os.close(self._wake_fd)
+        for fd in self._wakes:
+            os.close(fd)
 
 
 class _Shield:

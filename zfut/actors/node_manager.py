@@ -68,7 +68,7 @@ class NodeProcess:
         self._publish()
         self._control.send(fork_server.encode(fork_server.Ready()))
         self.loop.turn()
-        self.loop.drive(lambda: self._ended or self._told_to_stop)
+        self.loop.serve(lambda: self._ended or self._told_to_stop)
         if not self._ended:
             self.machine.stop("it was told to stop (SIGTERM)")
             self.loop.post(Woken())

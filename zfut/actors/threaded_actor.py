@@ -29,7 +29,7 @@ class ThreadedActor:
         executor = worker.machine.executor
         inbox = executor.inbox
         while True:
-            worker.loop.drive(self._may_go_on)
+            worker.loop.serve(self._may_go_on)
             wanted = worker.runner.exit_wanted
             if wanted:
                 self._pool.shutdown(wait=False, cancel_futures=True)

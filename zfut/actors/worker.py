@@ -111,7 +111,7 @@ class WorkerProcess:
                 call = executor.take()
             if call is None:
                 unflushed = 0
-                loop.drive(lambda: bool(inbox.queue) or self.end is not None)
+                loop.serve(lambda: bool(inbox.queue) or self.end is not None)
                 if self.end is not None and not inbox.queue:
                     return self._leave(self.end.code)
                 flushed_at = time.monotonic_ns()

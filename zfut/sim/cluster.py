@@ -360,26 +360,53 @@ class Cluster:
         machine = process.machine
         if not process.alive or not isinstance(machine, WorkerMachine):
             return
+        if process.paused_until > self.now:
+            self.at(process.paused_until - self.now, self._start_calls, process)
+            return
         executor = machine.executor
         while executor.inbox.queue and len(process.threads) < executor.max_concurrency:
             call = executor.take()
             assert call is not None
-            self.ghost.started(process, call)
-            self.trace.append((self.now, process, call, "runs"))
-            thread = Thread(process, call)
-            thread.code = self.run_call(thread, call)
-            process.threads.append(thread)
-            self.resume(thread, None)
+            self._start_call(process, call, None)
+            if not process.alive:
+                return
+        while executor.inbox.nested:
+            below = self._waiting_call(process)
+            call = executor.inbox.take_nested() if below is not None else None
+            if call is None:
+                break
+            self._start_call(process, call, below)
             if not process.alive:
                 return
         if process.end is not None and not executor.inbox.queue and not process.threads:
             self.leave(process, process.end.code)
+
+    def _start_call(self, process: Process, call: Call, below: Thread | None) -> None:
+        self.ghost.started(process, call)
+        self.trace.append((self.now, process, call, "runs"))
+        thread = Thread(process, call, below)
+        if below is not None:
+            below.above = thread
+        thread.code = self.run_call(thread, call)
+        process.threads.append(thread)
+        self.resume(thread, None)
+
+    @staticmethod
+    def _waiting_call(process: Process) -> Thread | None:
+        """The call on top of which another one may run: see ``Session.await_objects``."""
+        if not process.threads:
+            return None
+        top = process.threads[-1]
+        waits = top.waits_for
+        return top if waits is not None and waits.reenters and not waits.done else None
 
     def resume(self, thread: Thread, waited: Any) -> None:
         """A thread goes on, if it still waits for what came."""
         process = thread.process
         if not process.alive or thread.code is None or thread.waits_for is not waited:
             return
+        if thread.above is not None:
+            return  # it goes on when what runs on top of it has ended
         if process.paused_until > self.now:
             self.at(process.paused_until - self.now, self.resume, thread, waited)
             return
@@ -408,6 +435,8 @@ class Cluster:
         process = thread.process
         thread.code = None
         process.threads.remove(thread)
+        if thread.below is not None:
+            self._go_on(thread.below)
         machine = process.machine
         if thread.call is None or not isinstance(machine, WorkerMachine):
             return
@@ -424,6 +453,15 @@ class Cluster:
             self.at(1, self._start_calls, process)
         else:
             self.soon(process)
+
+    def _go_on(self, below: Thread) -> None:
+        """What ran on top of a call that waits has ended."""
+        below.above = None
+        waits = below.waits_for
+        assert waits is not None
+        late = waits.deadline is not None and waits.deadline <= self.now
+        if waits.done or late:
+            self.at(1, self.resume, below, waits)
 
     # ---------------------------------------------------------------- checks that need all
 

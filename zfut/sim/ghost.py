@@ -45,6 +45,7 @@ class TrueActor(Struct):
     worker: bytes = b""
     killed: bool = False
     left: bool = False
+    handed_on: bool = False  # by itself: its handles elsewhere may keep nothing alive
     started: dict[bytes, int] = field(default_factory=dict)  # caller -> order of its last call
 
 
@@ -94,7 +95,14 @@ class Ghost:
         self.puts[object_id] = number
 
     def given(self, to: bytes, object_id: bytes, giver: bytes) -> None:
-        """A reference came to ``to`` in something that ``giver`` holds for it."""
+        """A reference came to ``to`` in something that ``giver`` holds for it.
+
+        An actor's handle of itself holds nothing: what it hands on keeps nobody alive.
+        """
+        actor = self.actors.get(object_id[:24])
+        if actor is not None and actor.worker == giver:
+            actor.handed_on = True
+            giver = b""
         self._givers.setdefault((to, object_id), {})[giver] = None
 
     def sent(self, process: Process, effect: Send) -> None:
@@ -141,12 +149,14 @@ class Ghost:
     def _check_wanted(self, process: Process, owner: Process, call: Call, where: str) -> None:
         row = owner.owner.rows.get(call.spec.task_id + b"\0\0\0\1")
         if row is not None and row.state != PENDING:
-            state = read_failure(row.value) if row.state == FAILED else "a value"  # type: ignore[arg-type]
+            value = row.value if isinstance(row.value, bytes) else b""
+            state = read_failure(value) if row.state == FAILED else ["a value"]
+            if state[0] == "ActorDiedError":
+                return  # it was killed, and its process does not know yet
             raise Violation(f"{where} starts on {process.name} though it has {state}")
         if call.kind != TASK:
             return
-        lease = owner.owner.tasks.submission.by_worker.get(process.uid)
-        task = lease.in_flight.get(call.spec.task_id) if lease is not None else None
+        task = owner.owner.tasks.submission.find(process.uid, call.spec.task_id)
         if task is None or task.attempt != call.spec.attempt:
             raise Violation(f"{where} starts on {process.name} and its owner does not know")
 
@@ -249,4 +259,4 @@ class Ghost:
             return actor.left
         if reason == "constructor failed":
             return not why or self._inner_explained(read_failure(why))
-        return reason == "out of scope" and bool(self.crashed)
+        return reason == "out of scope" and (actor.handed_on or bool(self.crashed))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from zfut.core.node.machine import NodeMachine
 from zfut.core.node.resources import CPU
-from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import STATE_NAMES, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
 from zfut.sim.arena import Violation
@@ -106,6 +105,8 @@ def workers_have_one_owner(cluster: Cluster) -> None:
         if not process.alive or isinstance(process.machine, NodeMachine):
             continue
         for worker in process.owner.tasks.submission.by_worker:
+            if worker == process.uid:
+                continue  # lent to itself, on top of what it was lent for
             other = owners.setdefault(worker, process.name)
             require(
                 other == process.name,
@@ -130,11 +131,13 @@ def at_rest(cluster: Cluster) -> None:
         if isinstance(process.machine, NodeMachine):
             _node_is_empty(process.machine)
         else:
-            _owner_is_empty(process.name, process.owner)
+            _owner_is_empty(cluster, process)
 
 
-def _owner_is_empty(name: str, owner: OwnerMachine) -> None:
+def _owner_is_empty(cluster: Cluster, process: Process) -> None:
+    name, owner = process.name, process.owner
     ledger = owner.ledger
+    written = ledger.memory.written_for.items()
     submission = owner.tasks.submission
     tables = {
         "rows": [_row(*item) for item in ledger.objects.rows.items()],
@@ -146,7 +149,7 @@ def _owner_is_empty(name: str, owner: OwnerMachine) -> None:
         "actors by worker": owner.calls.actors.by_worker,
         "calls that wait for registrations": owner.borrowing.missing,
         "tokens that wait": owner.borrowing.waiting,
-        "allocated memory": ledger.memory.extents.allocated,
+        "allocated memory": [offset for offset, uid in written if cluster.lives(uid)],
         "waits for memory": ledger.memory.waiting,
     }
     for what, table in tables.items():

@@ -24,13 +24,13 @@ from zfut.sim.values import (
     Handle,
     Opened,
     SessionOver,
+    Symbol,
     UserError,
-    Value,
     pack,
     read_failure,
     unpack,
 )
-from zfut.wire.specs import Address, Stored
+from zfut.wire.specs import Address, Stored, Value
 
 if TYPE_CHECKING:
     from zfut.sim.cluster import Cluster
@@ -43,9 +43,10 @@ Waits: TypeAlias = Generator[Any, Any, Any]
 class Pending:
     """What a thread waits for; see ``zfut.actors.loop.Pending``."""
 
-    __slots__ = ("deadline", "done", "outcome", "thread")
+    __slots__ = ("deadline", "done", "outcome", "reenters", "thread")
 
     def __init__(self) -> None:
+        self.reenters = False  # a call may run on top of the one that waits
         self.done = False
         self.outcome: Any = None
         self.deadline: int | None = None
@@ -55,9 +56,16 @@ class Pending:
 class Thread:
     """A thread of user code. It runs until it yields: a time to compute, or a Pending."""
 
-    __slots__ = ("actor_id", "blocks", "call", "code", "cover", "depth", "process", "waits_for")
+    __slots__ = (
+        "above", "actor_id", "below", "blocks", "call", "code", "cover", "depth", "process",
+        "waits_for",
+    )  # fmt: skip
 
-    def __init__(self, process: Process, call: Call | None = None) -> None:
+    def __init__(
+        self, process: Process, call: Call | None = None, below: Thread | None = None
+    ) -> None:
+        self.below = below  # a call that waits, on top of which this one runs
+        self.above: Thread | None = None
         self.process = process
         self.call = call
         self.cover = call.spec.task_id if call is not None else b""
@@ -85,7 +93,7 @@ class Process:
         self.calls: dict[int, Pending] = {}
         self.uses: dict[bytes, int] = {}
         self.kept: list[Opened] = []
-        self.threads: list[Thread] = []
+        self.threads: list[Thread] = []  # an upper call of a stack comes after the lower one
         self.turn_at = -1
         self.paused_until = 0
         self.end: EndProcess | None = None
@@ -195,6 +203,12 @@ class Process:
         node = self.cluster.node.uid
         return Stored(object_id, owner, attempt, node, self.uid, offset, size, PICKLE)
 
+    def unwrite(self, values: list[Value]) -> None:
+        """A result of several values is not to be: free those that are written."""
+        for value in values:
+            if isinstance(value, Stored):
+                self.owner.ledger.memory.free(value.offset)
+
     def value_of(self, object_id: bytes, row: ObjectRow, cover: bytes) -> Opened:
         """Return the value of a ready object, or raise its error."""
         if row.state == INLINE:
@@ -208,7 +222,7 @@ class Process:
         assert isinstance(row.value, Stored), row
         return self.read(row.value, object_id, cover)
 
-    def open(self, value: Value, cover: bytes, giver: bytes) -> Opened:
+    def open(self, value: Symbol, cover: bytes, giver: bytes) -> Opened:
         """Make handles of the references in a value."""
         handles = [
             self._open_ref(object_id, uid, cover, giver, risky=risky)
@@ -272,6 +286,7 @@ class Process:
         call_id, pending = self.new_call()
         event = e.AwaitObjects(call_id, ids, need or len(ids), not need, thread.blocks)
         self.post(event)
+        pending.reenters = thread.blocks
         if timeout_ns is not None:
             pending.deadline = self.cluster.now + timeout_ns
         yield pending

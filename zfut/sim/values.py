@@ -26,7 +26,7 @@ Failure: TypeAlias = list[Any]
 """A failure: its kind, then what is said of it."""
 
 
-class Value(Struct, frozen=True):
+class Symbol(Struct, frozen=True):
     """What a call returned or a put stored, before its references are made handles."""
 
     number: int
@@ -61,9 +61,9 @@ def pack(number: int, refs: tuple[Ref, ...]) -> bytes:
     return _encode((number, refs))
 
 
-def unpack(data: bytes) -> Value:
+def unpack(data: bytes) -> Symbol:
     """Read a value's bytes."""
-    return Value(*_decode_value(data))
+    return Symbol(*_decode_value(data))
 
 
 def pack_plan(plan: Plan) -> bytes:

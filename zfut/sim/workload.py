@@ -25,6 +25,7 @@ from zfut.sim.values import (
     Handle,
     Opened,
     Plan,
+    Symbol,
     UserError,
     pack,
     pack_plan,
@@ -180,9 +181,13 @@ class Workload:
                 payload.append(data)
             else:
                 object_id = call.spec.task_id + (index + 1).to_bytes(4, "big")
-                stored = yield from process.write(
-                    data, size, object_id, call.owner, call.spec.attempt
-                )
+                try:
+                    stored = yield from process.write(
+                        data, size, object_id, call.owner, call.spec.attempt
+                    )
+                except UserError:
+                    process.unwrite(values)
+                    raise
                 values.append(stored)
             refs.append(tuple((handle.object_id, handle.owner) for handle in handles))
         return tuple(values), tuple(refs) if any(refs) else ()
@@ -199,8 +204,6 @@ def pack_failure(error: UserError) -> bytes:
 
 
 def _open_refs(process: Process, plan: Plan, cover: bytes, giver: bytes) -> Opened:
-    from zfut.sim.values import Value as Symbol  # noqa: PLC0415
-
     return process.open(Symbol(plan.number, plan.refs), cover, giver)
 
 

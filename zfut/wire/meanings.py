@@ -68,7 +68,7 @@ MEANINGS: dict[str, str] = {
     "token": "the registration that protects the reference; empty: the receiver owns it",
     "tokens": "registrations that are held",
     "topic": "resources or status",
-    "trace": RESERVED,
+    "trace": "the outermost call that this one serves; empty: itself",
     "uid": "a process",
     "uids": "processes",
     "value": "the value, or where it is, or the error",

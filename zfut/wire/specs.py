@@ -88,7 +88,7 @@ class TaskSpec(Struct, frozen=True, array_like=True, gc=False):
     """One call to run. Payload: the packed arguments, then each inline dependency.
 
     ``function`` is a FunctionID, or a method's name for an actor call.  ``sequence`` leaves room
-    for numbering one caller's calls to an actor, ``trace`` for following a call.
+    for numbering one caller's calls to an actor.
     """
 
     task_id: bytes

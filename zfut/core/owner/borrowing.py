@@ -78,8 +78,8 @@ class Borrowing:
 
     def hand_over(self, object_id: bytes, owner: Address, to: bytes, task_id: bytes) -> RefInfo:
         """A result for ``to`` holds this reference: protect it for its new holder."""
-        if owner.uid == to:
-            return RefInfo(object_id, owner)
+        if owner.uid == to != self._ledger.uid:
+            return RefInfo(object_id, owner)  # it holds what it gave the call until the answer
         token = self._ledger.mint_token()
         row = self._ledger.row_of(object_id, owner)
         if row.owner is None:

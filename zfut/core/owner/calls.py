@@ -17,6 +17,7 @@ class Calls:
         self._ledger = ledger
         self._tasks = tasks
         self.actors = Actors()
+        self._doomed: dict[bytes, list[Task]] = {}  # given up, but their process still lives
 
     # ---------------------------------------------------------------- creation
 
@@ -252,7 +253,8 @@ class Calls:
     def kill(self, actor_id: bytes, owner: Address) -> None:
         """User code asked for the actor's end, at once."""
         if owner.uid != self._ledger.uid:
-            self._ledger.out.send(owner.uid, m.KillActor(actor_id))
+            if owner.uid not in self._ledger.dead:
+                self._ledger.out.send(owner.uid, m.KillActor(actor_id))
             return
         actor = self.actors.actors.get(actor_id)
         if actor is None or actor.state == "dead":
@@ -277,8 +279,7 @@ class Calls:
             return
         creation = actor.creation
         if creation is not None and not actor.created:
-            self._ledger.release_arguments(creation)
-            creation.deps = creation.nested = ()
+            self._let_arguments_go(actor.worker, creation)
         self._end_calls(actor, reason, detail)
         self._tell_followers(actor)
         self._ledger.out.send(self._ledger.node, m.ReleaseName(actor.actor_id))
@@ -286,10 +287,11 @@ class Calls:
             self.actors.forget(actor)
 
     def _end_calls(self, actor: Actor, reason: str, detail: str) -> None:
-        for task in self.actors.die(actor, reason, detail):
-            self._fail_call(actor, task)
+        sent = len(actor.sent)
+        for index, task in enumerate(self.actors.die(actor, reason, detail)):
+            self._fail_call(actor, task, actor.worker if index < sent else b"")
 
-    def _fail_call(self, actor: Actor, task: Task) -> None:
+    def _fail_call(self, actor: Actor, task: Task, runs_at: bytes = b"") -> None:
         task.cancelled = True  # what becomes of its arguments is of no account
         failure = self._ledger.failures.system(
             "ActorDiedError",
@@ -299,11 +301,21 @@ class Calls:
             actor.detail,
             actor.failure,
         )
-        self._tasks.fail(task, failure)
+        self._ledger.fail_returns(task, failure)
+        self._let_arguments_go(runs_at, task)
+
+    def _let_arguments_go(self, runs_at: bytes, task: Task) -> None:
+        """A call is given up; its process may read its arguments until it is gone."""
+        if runs_at and runs_at not in self._ledger.dead:
+            self._doomed.setdefault(runs_at, []).append(task)
+            return
+        self._ledger.release_arguments(task)
         self._let_handle_go(task)
 
     def on_process_died(self, uid: bytes, why: str) -> None:
         """A process is gone: the actor in it, and the actors it owned."""
+        for task in self._doomed.pop(uid, ()):
+            self._let_arguments_go(b"", task)
         actor = self.actors.by_worker.get(uid)
         if actor is not None and actor.state != "dead":
             self._worker_died(actor, why)

@@ -143,6 +143,8 @@ class Ledger:
             row.contained_in += 1
             if ref.token and row.owner is not None:
                 row.tokens = [*(row.tokens or ()), ref.token]
+            elif ref.token and row.borrowers:  # an answer of ours to ourselves
+                row.borrowers.pop(ref.token, None)
             kept.append((ref.object_id, ref.token))
         return tuple(kept)
 
@@ -173,6 +175,8 @@ class Ledger:
         assert row.owner is not None
         for token in row.tokens or ():
             self.release_token(row.owner.uid, object_id, token)
+        if isinstance(row.value, Stored) and row.value.creator in self.dead:
+            self.free_memory(row.value)  # we claimed it when its writer died
 
     def release_token(self, owner: bytes, object_id: bytes, token: bytes) -> None:
         """Give a registration back to the owner of the object."""

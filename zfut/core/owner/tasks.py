@@ -150,7 +150,9 @@ class Tasks:
             self._ledger.out.send(
                 task.lease.worker, m.RecallTasks((task.task_id,), cancel=True)
             )
-        elif task.waiting_on or self.submission.remove(task):
+        else:  # queued, or it waits for arguments, or these came a moment ago
+            if not task.waiting_on:
+                self.submission.remove(task)
             self.fail(task, self._cancelled(task))
 
     def _cancelled(self, task: Task) -> bytes:
