@@ -51,3 +51,13 @@ class Driving(Protocol):
 
         Returns whether it is done.
         """
+
+
+class Reentry(Protocol):
+    """How a worker runs calls of its own on top of one that waits."""
+
+    def ready(self) -> bool:
+        """Whether there is such a call."""
+
+    def run(self) -> None:
+        """Run one."""

@@ -65,7 +65,7 @@ class Mailbox:
         self,
         directory: str,
         hello: m.Hello,
-        decode: Callable[[memoryview], m.Message],
+        decode: Callable[[bytes | memoryview], m.Message],
         frame_max_bytes: int,
     ) -> None:
         self._directory = directory

@@ -20,9 +20,9 @@ ROUTE_VERSION = b"\x01"
 ROUTE_BYTES = 25
 
 encode: Callable[[m.Message], bytes] = msgspec.msgpack.Encoder().encode
-decode_to_owner: Callable[[bytes], m.ToOwner] = msgspec.msgpack.Decoder(m.ToOwner).decode
-decode_to_worker: Callable[[bytes], m.ToWorker] = msgspec.msgpack.Decoder(m.ToWorker).decode
-decode_to_node: Callable[[bytes], m.ToNode] = msgspec.msgpack.Decoder(m.ToNode).decode
+decode_to_owner: Callable[[bytes | memoryview], m.ToOwner] = msgspec.msgpack.Decoder(m.ToOwner).decode
+decode_to_worker: Callable[[bytes | memoryview], m.ToWorker] = msgspec.msgpack.Decoder(m.ToWorker).decode
+decode_to_node: Callable[[bytes | memoryview], m.ToNode] = msgspec.msgpack.Decoder(m.ToNode).decode
 
 
 def route_prefix(receiver: bytes) -> bytes:

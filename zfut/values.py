@@ -1,0 +1,230 @@
+"""Values on their way in and out: arguments packed, puts written, results opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zfut import errors, task_errors
+from zfut.binding import Binding
+from zfut.context import cover, running
+from zfut.core import events as e
+from zfut.core.owner.records import ACTOR, FAILED, INLINE, ObjectRow, Task, Template
+from zfut.ids import PUT_INDEX
+from zfut.refs import ObjectRef
+from zfut.wire import serialize
+from zfut.wire.specs import Address, Stored
+
+
+class ArgumentHold:
+    """Knows whether the views of one argument are gone; called when the last one is."""
+
+    __slots__ = ("_drop", "counted", "released", "stored")
+
+    def __init__(self, stored: Stored, drop: Callable[[bytes], None]) -> None:
+        self.stored = stored
+        self.released = False
+        self.counted = False
+        self._drop = drop
+
+    def __call__(self) -> None:
+        if self.counted:
+            self._drop(self.stored.object_id)
+        self.released = True
+
+
+class Values(Binding):
+    """Submits calls and puts; reads what they made."""
+
+    # ---------------------------------------------------------------- submitting
+
+    def submit(self, task: Task) -> list[ObjectRef[Any]]:
+        """Hand a call in and return its references; nothing waits."""
+        if self.closed:
+            self.check_open()
+        args = task.args
+        self.loop.post(task)
+        if type(args) is Stored:
+            self.loop.drop(args.object_id)  # put for this call: the call holds it
+        task_id = task.task_id
+        count = task.num_returns
+        if count == 1:
+            return [ObjectRef(task_id + b"\0\0\0\1", self.address, self, self.loop.drop)]
+        return [self.make_ref(task_id + (i + 1).to_bytes(4, "big")) for i in range(count)]
+
+    def make_task(
+        self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Task:
+        """Pack a call's arguments into a task that is ready to be submitted."""
+        deps: list[tuple[int | str, bytes, Address]] = []
+        plain: Any = args
+        for index, value in enumerate(args):
+            if type(value) is ObjectRef:
+                if not deps:
+                    plain = list(args)
+                deps.append(self._dep(index, value))
+                plain[index] = None
+        if kwargs:
+            kwargs = self._plain_kwargs(kwargs, deps)
+        if not kwargs and len(deps) == len(args):
+            data, encoding, nested = b"", 0, ()
+        else:
+            encoding, data, nested = self._pack_args(template, tuple(plain), kwargs)
+        now = running.get()
+        return Task(
+            self.uid + next(self._tasks).to_bytes(8, "big"),
+            template,
+            data,
+            encoding,
+            template.num_returns,
+            tuple(deps) if deps else (),
+            nested,
+            now.depth + 1,
+            trace=now.trace,
+        )
+
+    def _dep(self, where: int | str, ref: ObjectRef[Any]) -> tuple[int | str, bytes, Address]:
+        if ref._session is not self:  # noqa: SLF001  a reference and its session are one
+            self.check_refs((ref,), "a call")
+        return where, ref._id, ref._owner  # noqa: SLF001
+
+    def _plain_kwargs(
+        self, kwargs: dict[str, Any], deps: list[tuple[int | str, bytes, Address]]
+    ) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            if type(value) is ObjectRef:
+                deps.append(self._dep(name, value))
+            else:
+                plain[name] = value
+        return plain
+
+    def _pack_args(
+        self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[int, bytes | Stored, tuple[tuple[bytes, Address], ...]]:
+        packed = serialize.pack_call(args, kwargs, template.name, template.parameters)
+        nested = packed.refs
+        if packed.size_bytes <= self.config.inline_max_bytes:
+            return packed.encoding, packed.to_bytes(), nested
+        object_id = self.new_task_id() + PUT_INDEX
+        stored = self.write(packed, object_id, self.address)
+        self.loop.post(e.PutStored(stored, nested))
+        return packed.encoding, stored, ((object_id, self.address),)
+
+    # ---------------------------------------------------------------- values
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Store an immutable snapshot of ``value`` and return its reference."""
+        self.check_open()
+        if isinstance(value, ObjectRef):
+            raise errors.UsageError(
+                "put() was given a reference; it stores values", "Pass the reference itself"
+            )
+        packed = serialize.pack(value, "put() value")
+        object_id = self.uid + next(self._tasks).to_bytes(8, "big") + PUT_INDEX
+        if packed.size_bytes <= self.config.inline_max_bytes:
+            self.loop.post(
+                e.PutInline(object_id, packed.encoding, packed.to_bytes(), packed.refs)
+            )
+        else:
+            stored = self.write(packed, object_id, self.address)
+            self.loop.post(e.PutStored(stored, packed.refs))
+        return ObjectRef(object_id, self.address, self, self.loop.drop)
+
+    def write(
+        self, packed: serialize.Packed, object_id: bytes, owner: Address, attempt: int = 0
+    ) -> Stored:
+        """Write a value into the arena, waiting for room if need be.
+
+        Raises ObjectStoreFullError with the figures if none came free in time.
+        """
+        offset = self._allocate(packed.size_bytes, owner.uid)
+        self.store.write(offset, packed.parts, packed.offsets)
+        return Stored(
+            object_id,
+            owner,
+            attempt,
+            self.node,
+            self.uid,
+            offset,
+            packed.size_bytes,
+            packed.encoding,
+        )
+
+    def _allocate(self, size_bytes: int, owner: bytes) -> int:
+        loop = self.loop
+        with loop.lock:
+            offset = self.owner.ledger.memory.allocate(size_bytes, owner)
+        if offset is not None:
+            return offset
+        loop.turn()
+        call_id, pending = self.new_call()
+        loop.post(e.AllocateMemory(call_id, size_bytes, owner))
+        self.wait_for(call_id, pending, None)
+        outcome = pending.outcome
+        if isinstance(outcome, int):
+            return outcome
+        raise errors.ObjectStoreFullError(size_bytes, str(outcome))
+
+    def value_of(self, object_id: bytes, row: ObjectRow, *, copy: bool = False) -> Any:
+        """Return the value of a ready object, or raise its error."""
+        state = row.state
+        if state == INLINE:
+            encoding = row.encoding
+            if copy:
+                assert isinstance(row.value, bytes)
+                return self._unpack(object_id, encoding, bytearray(row.value))
+            if encoding == serialize.PICKLE and not row.contains and row.owner is None:
+                return serialize.unpack(encoding, row.value)
+            return self._unpack(object_id, encoding, row.value)
+        if state == FAILED:
+            raise task_errors.decode_failure(row.value)
+        if state == ACTOR:
+            raise errors.UsageError("an actor handle has no value", "Call one of its methods")
+        assert isinstance(row.value, Stored)
+        return self.read(row.value, object_id, copy=copy)
+
+    def _unpack(self, object_id: bytes, encoding: int, data: Any) -> Any:
+        token = cover.set(object_id)
+        try:
+            return serialize.unpack(encoding, data)
+        finally:
+            cover.reset(token)
+
+    def read(self, stored: Stored, object_id: bytes, *, copy: bool = False) -> Any:
+        """Open a value in the arena; what is made of it holds the object."""
+        if copy:
+            held = self.store.read(stored.offset, stored.size_bytes, _nothing)
+            return self._unpack(object_id, stored.encoding, bytearray(held))
+        with self.loop.lock:
+            row = self._rows.get(object_id)
+            if row is not None and (row.owner is None or row.tokens):
+                row.local += 1
+            else:
+                row = None
+        if row is None:
+            self.loop.post(e.RefArrived(object_id, stored.owner, cover.get()))
+        drop = self.loop.drop
+        view = self.store.read(stored.offset, stored.size_bytes, lambda: drop(object_id))
+        return self._unpack(object_id, stored.encoding, view)
+
+    def read_argument(self, stored: Stored, holds: list[ArgumentHold]) -> Any:
+        """Open a call's argument; the call covers it, and ``keep_arguments`` what is left then."""
+        hold = ArgumentHold(stored, self.loop.drop)
+        holds.append(hold)
+        view = self.store.read(stored.offset, stored.size_bytes, hold)
+        return serialize.unpack(stored.encoding, view)
+
+    def keep_arguments(self, holds: list[ArgumentHold], task_id: bytes) -> None:
+        """The call is over: views of its arguments that live on are uses of their objects."""
+        for hold in holds:
+            if not hold.released:
+                stored = hold.stored
+                self.loop.post(e.RefArrived(stored.object_id, stored.owner, task_id))
+                hold.counted = True
+                if hold.released:
+                    self.loop.drop(stored.object_id)
+
+
+def _nothing() -> None:
+    return

@@ -1,0 +1,171 @@
+"""Waiting for objects: get, wait, and what is said when they take long."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from zfut import errors
+from zfut.binding import Refs
+from zfut.context import running
+from zfut.core import events as e
+from zfut.core.owner.records import FAILED, PENDING, STATE_NAMES, Task
+from zfut.ids import short
+from zfut.refs import ObjectRef
+from zfut.values import Values
+from zfut.waiting import Pending
+
+log = logging.getLogger("zfut")
+
+
+class Waits(Values):
+    """Waits on the calling thread, which drives the loop meanwhile."""
+
+    # ---------------------------------------------------------------- waiting
+
+    def await_objects(
+        self, ids: tuple[bytes, ...], need: int, timeout_s: float | None, *, fail_fast: bool
+    ) -> bool:
+        """Wait until ``need`` of the objects are ready. Returns False if time ran out."""
+        call_id, pending = self.new_call()
+        blocks = running.get().blocks and threading.get_ident() == self._main
+        self.loop.post(e.AwaitObjects(call_id, ids, need, fail_fast, blocks))
+        deadline = None
+        if timeout_s is not None:
+            deadline = time.monotonic_ns() + max(0, int(timeout_s * 1e9))
+            if timeout_s <= 0:
+                self.loop.turn()
+        done = False
+        try:
+            if blocks and self.reenter is not None:
+                done = self._wait_and_run(call_id, pending, deadline)
+            else:
+                done = pending.done or self._wait_or_say(call_id, pending, deadline, ids)
+        finally:
+            if not done:
+                self.loop.calls.pop(call_id, None)
+                self.loop.post(e.StopWaiting(call_id))
+        return done
+
+    def _wait_and_run(self, call_id: int, pending: Pending, deadline: int | None) -> bool:
+        """Wait inside a task; run what this process is lent to itself for meanwhile."""
+        reenter = self.reenter
+        assert reenter is not None
+        while not self.loop.wait(pending, deadline, reenter.ready):
+            self._check_loop()
+            if reenter.ready():
+                reenter.run()
+            elif deadline is not None and time.monotonic_ns() >= deadline:
+                return False
+        if self.loop.closed and call_id:
+            self._check_loop()
+        return True
+
+    def _wait_or_say(
+        self, call_id: int, pending: Pending, deadline: int | None, ids: tuple[bytes, ...]
+    ) -> bool:
+        """Wait; after ``log_blocked_get_s`` seconds say once what is waited for."""
+        patience = time.monotonic_ns() + int(self.config.log_blocked_get_s * 1e9)
+        if deadline is None or patience < deadline:
+            if self.wait_for(call_id, pending, patience):
+                return True
+            waiting = [name for name in ids if not self.is_ready(name)]
+            shown = "; ".join(f"{short(name)} {self.describe(name)}" for name in waiting[:3])
+            log.warning(
+                "a get has waited %g s for %d of %d references: %s",
+                self.config.log_blocked_get_s,
+                len(waiting),
+                len(ids),
+                shown,
+            )
+        return self.wait_for(call_id, pending, deadline)
+
+    def get_one(self, ref: ObjectRef[Any], timeout_s: float | None, *, copy: bool) -> Any:
+        """Return one value."""
+        object_id = ref._id  # noqa: SLF001
+        row = self._rows.get(object_id)
+        if (row is None or row.state == PENDING) and not self.await_objects(
+            (object_id,), 1, timeout_s, fail_fast=True
+        ):
+            raise self._timeout((ref,), timeout_s)
+        return self.value_of(object_id, self._rows[object_id], copy=copy)
+
+    def get_many(self, refs: Refs, timeout_s: float | None, *, copy: bool) -> list[Any]:
+        """Return all values in order, or raise the first error at once."""
+        ids = tuple([ref._id for ref in refs])  # noqa: SLF001
+        if not ids:
+            return []
+        if not self.await_objects(ids, len(ids), timeout_s, fail_fast=True):
+            raise self._timeout(refs, timeout_s)
+        rows = self._rows
+        found = [rows[object_id] for object_id in ids]
+        for object_id, row in zip(ids, found, strict=True):
+            if row.state == FAILED:
+                self.value_of(object_id, row)
+        return [
+            self.value_of(object_id, row, copy=copy)
+            for object_id, row in zip(ids, found, strict=True)
+        ]
+
+    def _timeout(self, refs: Refs, timeout_s: float | None) -> errors.GetTimeoutError:
+        waiting = [ref for ref in refs if not self.is_ready(ref.binary())]
+        what = "; ".join(
+            f"{short(ref.binary())} {self.describe(ref.binary())}" for ref in waiting[:3]
+        )
+        return errors.GetTimeoutError(len(waiting), len(refs), float(timeout_s or 0), what)
+
+    def is_ready(self, object_id: bytes) -> bool:
+        """Whether the value or the error of an object is known here."""
+        row = self._rows.get(object_id)
+        return row is not None and row.state != PENDING
+
+    def describe(self, object_id: bytes) -> str:
+        """Say what is known here of an object, without asking anyone."""
+        row = self._rows.get(object_id)
+        if row is None:
+            return "unknown here"
+        task = row.task
+        if task is None:
+            return STATE_NAMES[row.state].lower()
+        name = f"{task.template.name}()"
+        if task.waiting_on:
+            return f"{name} waits for {task.waiting_on} arguments"
+        if task.actor_id:
+            return f"{name} is with its actor or queued for it"
+        if task.lease is not None:
+            return f"{name} was sent to worker {short(task.lease.worker)}"
+        return f"{name} waits for {self._why_queued(task)}"
+
+    def _why_queued(self, task: Task) -> str:
+        key = self.owner.tasks.submission.keys.get((task.template.demand, task.depth))
+        if key is not None and key.why:
+            return f"a node: {key.why}"
+        wants = ", ".join(f"{kind}:{amount / 10_000:g}" for kind, amount in task.template.demand)
+        return f"a worker ({wants or 'no resources'})"
+
+    def ready_split(
+        self, refs: Refs, need: int, timeout_s: float | None
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Return at most ``need`` ready references, and all others, each in the given order."""
+        ready = self._ready_of(refs, need)
+        if len(ready) < need and (timeout_s is None or timeout_s > 0 or self.loop.inbox):
+            ids = tuple([ref._id for ref in refs])  # noqa: SLF001
+            self.await_objects(ids, need, timeout_s, fail_fast=False)
+            ready = self._ready_of(refs, need)
+        if ready and len(ready) == 1 and refs[0] is ready[0]:
+            return ready, list(refs[1:])
+        chosen = {id(ref) for ref in ready}
+        return ready, [ref for ref in refs if id(ref) not in chosen]
+
+    def _ready_of(self, refs: Refs, need: int) -> list[ObjectRef[Any]]:
+        rows = self._rows
+        ready: list[ObjectRef[Any]] = []
+        for ref in refs:
+            row = rows.get(ref._id)  # noqa: SLF001
+            if row is not None and row.state != PENDING:
+                ready.append(ref)
+                if len(ready) == need:
+                    break
+        return ready
