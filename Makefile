@@ -47,6 +47,7 @@ bench-peers:
 
 pages: $(VENV)/.dev
 	$(BIN)/python -m zfut.wire.page > docs/protocol.md
+	$(BIN)/python -m zfut.errors_page > docs/guides/errors.md
 
 clean:
 	rm -rf $(VENV) .venv-peers outputs build *.egg-info

@@ -141,7 +141,7 @@ def is_initialized() -> bool:
 
 
 @overload
-def remote(target: type[T], /) -> RemoteClass[..., T]: ...
+def remote(target: type[T], /) -> RemoteClass[..., T]: ...  # type: ignore[overload-overlap]
 @overload
 def remote(target: Callable[P, R], /) -> RemoteFunction[P, R]: ...
 @overload
@@ -320,12 +320,13 @@ def exit_actor() -> NoReturn:
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """Return a handle of the actor with this name; it does not keep the actor alive.
 
-    Raises ValueError if there is none.
+    Raises NoSuchActorError (a ValueError) if there is none, TypeError if a name is no text.
     """
     session = current()
     session.check_open()
-    if not isinstance(name, str) or not name:
-        raise errors.OptionError("get_actor()", "name", name, "text that is not empty")
+    merge(Options(), {"name": name, "namespace": namespace}, ("name", "namespace"), "get_actor()")
+    if name is None:
+        raise errors.OptionTypeError("get_actor()", "name", name, "text")
     where = session.namespace if namespace is None else namespace
     answer = session.ask(lambda request: m.FindName(request, where, name))
     if not answer.handle:

@@ -14,7 +14,7 @@ from zfut.context import cover
 from zfut.core import events as e
 from zfut.core.owner.machine import OwnerMachine
 from zfut.ids import ProcUid, node_of, short
-from zfut.refs import ObjectRef
+from zfut.refs import Maker, ObjectRef
 from zfut.store.backend import Store
 from zfut.waiting import Driving, Pending, Reentry
 from zfut.wire.specs import Address
@@ -22,7 +22,7 @@ from zfut.wire.specs import Address
 Refs = Sequence[ObjectRef[Any]]
 
 
-class Binding:
+class Binding(Maker):
     """Binds a process's user threads to the machine and store they share."""
 
     def __init__(

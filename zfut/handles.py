@@ -137,9 +137,9 @@ class RemoteClass(Generic[P, T]):
     """A class whose ``remote`` makes an actor: an instance in a process of its own."""
 
     def __init__(
-        self, cls: Callable[P, T], options: Options, shipped: _Shipped | None = None
+        self, cls: Any, options: Options, shipped: _Shipped | None = None
     ) -> None:
-        self._cls: Any = cls
+        self._cls = cls
         self._options = options
         self._name: str = self._cls.__qualname__.rpartition("<locals>.")[2]
         self.__doc__ = self._cls.__doc__

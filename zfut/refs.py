@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from zfut.ids import short
 from zfut.wire.context import note_reference
 from zfut.wire.specs import Address
 
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Binding(Protocol):
-        """What a reference needs of the session it belongs to."""
-
-        def describe(self, object_id: bytes) -> str:
-            """Say what is known here of an object, without asking anyone."""
-
-        def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
-            """Return a future that gets the value."""
-
-        def awaiting(self, ref: ObjectRef[Any]) -> Generator[Any, None, Any]:
-            """Wait for the value in the running event loop."""
-
-
 T = TypeVar("T")
+
+
+class Maker(Protocol):
+    """What a reference needs of the session it belongs to; see ``zfut.session.Session``."""
+
+    def describe(self, object_id: bytes) -> str:
+        """Say what is known here of an object, without asking anyone."""
+
+    def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+        """Return a future that gets the value."""
+
+    def awaiting(self, ref: ObjectRef[Any]) -> Generator[Any, None, Any]:
+        """Wait for the value in the running event loop."""
 
 
 class ObjectRef(Generic[T]):
@@ -43,7 +40,7 @@ class ObjectRef(Generic[T]):
         self,
         object_id: bytes,
         owner: Address,
-        session: Binding,
+        session: Maker,
         drop: Callable[[bytes], None],
     ) -> None:
         self._id = object_id

@@ -9,11 +9,15 @@ from zfut import errors, task_errors
 from zfut.binding import Binding
 from zfut.context import cover, running
 from zfut.core import events as e
-from zfut.core.owner.records import ACTOR, FAILED, INLINE, ObjectRow, Task, Template
+from zfut.core.owner.records import ACTOR, FAILED, ObjectRow, Task, Template
 from zfut.ids import PUT_INDEX
 from zfut.refs import ObjectRef
 from zfut.wire import serialize
 from zfut.wire.specs import Address, Stored
+
+
+_PackedArgs = tuple[int, bytes | Stored, tuple[tuple[bytes, Address], ...]]
+"""Encoding, bytes or place, and the references inside."""
 
 
 class ArgumentHold:
@@ -67,9 +71,10 @@ class Values(Binding):
         if kwargs:
             kwargs = self._plain_kwargs(kwargs, deps)
         if not kwargs and len(deps) == len(args):
-            data, encoding, nested = b"", 0, ()
+            packed: _PackedArgs = (0, b"", ())
         else:
-            encoding, data, nested = self._pack_args(template, tuple(plain), kwargs)
+            packed = self._pack_args(template, tuple(plain), kwargs)
+        encoding, data, nested = packed
         now = running.get()
         return Task(
             self.uid + next(self._tasks).to_bytes(8, "big"),
@@ -101,7 +106,7 @@ class Values(Binding):
 
     def _pack_args(
         self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[int, bytes | Stored, tuple[tuple[bytes, Address], ...]]:
+    ) -> _PackedArgs:
         packed = serialize.pack_call(args, kwargs, template.name, template.parameters)
         nested = packed.refs
         if packed.size_bytes <= self.config.inline_max_bytes:
@@ -168,21 +173,19 @@ class Values(Binding):
 
     def value_of(self, object_id: bytes, row: ObjectRow, *, copy: bool = False) -> Any:
         """Return the value of a ready object, or raise its error."""
-        state = row.state
-        if state == INLINE:
-            encoding = row.encoding
-            if copy:
-                assert isinstance(row.value, bytes)
-                return self._unpack(object_id, encoding, bytearray(row.value))
-            if encoding == serialize.PICKLE and not row.contains and row.owner is None:
-                return serialize.unpack(encoding, row.value)
-            return self._unpack(object_id, encoding, row.value)
-        if state == FAILED:
-            raise task_errors.decode_failure(row.value)
-        if state == ACTOR:
+        state, value = row.state, row.value
+        if isinstance(value, Stored):
+            return self.read(value, object_id, copy=copy)
+        if state == ACTOR or value is None:
             raise errors.UsageError("an actor handle has no value", "Call one of its methods")
-        assert isinstance(row.value, Stored)
-        return self.read(row.value, object_id, copy=copy)
+        if state == FAILED:
+            raise task_errors.decode_failure(value)
+        encoding = row.encoding
+        if copy:
+            return self._unpack(object_id, encoding, bytearray(value))
+        if encoding == serialize.PICKLE and not row.contains and row.owner is None:
+            return serialize.unpack(encoding, value)
+        return self._unpack(object_id, encoding, value)
 
     def _unpack(self, object_id: bytes, encoding: int, data: Any) -> Any:
         token = cover.set(object_id)

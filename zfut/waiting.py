@@ -38,6 +38,9 @@ class Driving(Protocol):
     def drop(self, object_id: bytes) -> None:
         """A finaliser says that a reference is gone."""
 
+    def wake(self) -> None:
+        """Make whoever waits for messages look again."""
+
     def turn(self) -> None:
         """Handle everything that is there."""
 

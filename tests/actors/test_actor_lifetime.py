@@ -551,8 +551,9 @@ def test_a_value_put_by_an_actor_outlives_its_last_handle_and_not_its_crash() ->
     del small, large
     assert ended(pid)
     box = Box.remote()
-    lost = zfut.get(box.put.remote(5))[0]
+    pid, lost = zfut.get(box.pid.remote()), zfut.get(box.put.remote(5))[0]
     zfut.kill(box)
+    assert ended(pid)
     with pytest.raises(OwnerDiedError):
         zfut.get(lost, timeout=20)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -139,7 +141,7 @@ def test_a_handle_that_was_found_and_passed_on_works_while_the_actor_lives() -> 
 
     counter = Counter.options(name="passed").remote()
     found = zfut.get_actor("passed")
-    assert zfut.get([use.remote(found) for _ in range(3)]) == [1, 2, 3]
+    assert sorted(zfut.get([use.remote(found) for _ in range(3)])) == [1, 2, 3]
     del found
     assert alive(zfut.get(counter.pid.remote()))
 
@@ -173,20 +175,43 @@ def test_a_name_can_be_called_before_its_constructor_has_run() -> None:
 
 
 def test_get_if_exists_makes_one_actor_for_a_hundred_threads() -> None:
-    Shared = Counter.options(name="single", get_if_exists=True)
+    barrier = threading.Barrier(100)
 
-    def use(_: int) -> tuple[Any, int]:
-        handle = Shared.remote()
+    def use(name: str) -> tuple[Any, int]:
+        barrier.wait(30)
+        handle = Counter.options(name=name, get_if_exists=True).remote()
         return handle, zfut.get(handle.next.remote(), timeout=30)
 
-    with ThreadPoolExecutor(100) as pool:
-        results = list(pool.map(use, range(100)))
-    assert len({handle for handle, _ in results}) == 1
-    assert sorted(count for _, count in results) == list(range(1, 101))
-    assert names() >= {("", "single")}
-    pid = zfut.get(results[0][0].pid.remote())
-    results.clear()
-    assert ended(pid)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(100) as pool:
+            for name in ("first", "second", "third"):
+                results = list(pool.map(use, [name] * 100))
+                assert len({handle for handle, _ in results}) == 1
+                assert sorted(count for _, count in results) == list(range(1, 101))
+                assert names() == {("", name)}
+                pid = zfut.get(results[0][0].pid.remote())
+                results.clear()
+                assert ended(pid)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_an_actor_that_is_killed_by_name_before_it_is_made(monkeypatch: Any) -> None:
+    submit = zfut.Session.submit
+
+    def submit_late(session: zfut.Session, task: Any) -> Any:
+        if task.creation is not None:
+            zfut.kill(zfut.get_actor("doomed"))
+        return submit(session, task)
+
+    monkeypatch.setattr(zfut.Session, "submit", submit_late)
+    counter = Counter.options(name="doomed").remote(zfut.put(1))
+    with pytest.raises(ActorDiedError) as caught:
+        zfut.get(counter.next.remote(), timeout=20)
+    assert caught.value.reason == "killed"
+    until(lambda: gone("doomed"), "the name is free")
 
 
 def test_get_if_exists_makes_one_actor_for_many_workers() -> None:

@@ -119,7 +119,7 @@ class AsyncActor:
             function = runner.target(call)
             args, kwargs = runner.arguments(call, holds)
             value = function(*args, **kwargs)
-            args = kwargs = ()  # type: ignore[assignment]
+            args, kwargs = [], {}
             if inspect.isawaitable(value):
                 task = self._aio.create_task(self._finish(call, name, value, holds))
                 self._tasks[call.spec.task_id] = task
@@ -127,7 +127,7 @@ class AsyncActor:
             runner.keep(call, holds)
             self._done(runner.returned(call, name, value, time.monotonic_ns() - began))
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
-            args = kwargs = ()  # type: ignore[assignment]
+            args, kwargs = [], {}
             runner.keep(call, holds)
             self._done(runner.failed(call, name, error, time.monotonic_ns() - began))
         finally:

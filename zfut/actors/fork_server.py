@@ -25,11 +25,15 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from zfut.actors import places
 from zfut.actors.start import NodePlan
+
+if TYPE_CHECKING:
+    from zfut.store import Arena
 
 PR_SET_PDEATHSIG = 1
 
@@ -121,7 +125,7 @@ class Root:
 
     # ---------------------------------------------------------------- children
 
-    def _fork_manager(self, arena: object) -> int:
+    def _fork_manager(self, arena: Arena) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -138,7 +142,7 @@ class Root:
             _leave(code)
         return 0
 
-    def _fork_worker(self, uid: bytes, arena: object) -> int:
+    def _fork_worker(self, uid: bytes, arena: Arena) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -166,7 +170,7 @@ class Root:
 
     # ---------------------------------------------------------------- serving
 
-    def _serve(self, arena: object) -> int:
+    def _serve(self, arena: Arena) -> int:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
@@ -191,7 +195,7 @@ class Root:
                 elif not self._on_command(arena):
                     return self._wait_for_manager()
 
-    def _on_command(self, arena: object) -> bool:
+    def _on_command(self, arena: Arena) -> bool:
         try:
             data = self._control.recv(65536)
         except ConnectionResetError:  # it ended before it had read everything we told it

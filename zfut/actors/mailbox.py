@@ -5,7 +5,8 @@ session's private directory: who cannot enter it cannot connect.  The first mess
 connection is Hello with the session's key; anything else is dropped unread until then.
 
 What is dropped is counted by reason and logged once for each peer and reason: a stranger can
-neither stop this process nor fill its log.
+neither stop this process nor fill its log.  A frame beyond the bound ends its connection before
+it is read; a payload beyond it travels in several frames.
 
 The socket options are chosen, not inherited (ZeroMQ's defaults drop silently and hang at exit):
 no high-water mark, because flow is limited by what was asked for; no linger, because a closed
@@ -20,6 +21,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import zmq
@@ -33,6 +35,15 @@ log = logging.getLogger("zfut.mailbox")
 
 IPC_PATH_MAX = 107
 """A Unix socket's path has at most this many bytes."""
+
+MESSAGE_FRAMES = 3
+"""The sender's name, the header, and the payload if there is one."""
+
+HELLO_MAX_BYTES = 1024
+"""The first message of a connection is smaller than this."""
+
+COMPLAINTS_MAX = 1000
+"""Peers and reasons that are remembered as logged; beyond them nothing is logged any more."""
 
 FAREWELL_MS = 200
 """A process that ends in peace waits this long for its last messages to leave."""
@@ -76,6 +87,7 @@ class Mailbox:
         self._peers: dict[bytes, _Peer] = {}
         self._trusted: dict[bytes, int] = {}
         self._complained: dict[tuple[bytes, str], None] = {}
+        self._frame_max_bytes = frame_max_bytes
         self.dropped: Counter[str] = Counter()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 16_384)
@@ -95,7 +107,7 @@ class Mailbox:
                 f"{IPC_PATH_MAX}. Set ZFUT_SESSION_DIR to a shorter directory"
             )
         self._router.bind("ipc://" + self._path)
-        self.fd: int = self._router.getsockopt(zmq.FD)
+        self.fd = int(self._router.getsockopt(zmq.FD))
 
     # ---------------------------------------------------------------- sending
 
@@ -109,9 +121,20 @@ class Mailbox:
         socket = peer.socket
         if payload:
             _send(socket, head, _MORE_COMES)
-            _send(socket, join(payload), _AT_ONCE)
+            data = join(payload)
+            if len(data) > self._frame_max_bytes:
+                data = self._send_all_but_last(socket, data)
+            _send(socket, data, _AT_ONCE)
         else:
             _send(socket, head, _AT_ONCE)
+
+    def _send_all_but_last(self, socket: zmq.Socket[bytes], data: bytes) -> bytes:
+        """Send a long payload in frames that may pass. Returns the last one."""
+        size = self._frame_max_bytes
+        last = (len(data) - 1) // size * size
+        for at in range(0, last, size):
+            _send(socket, data[at : at + size], _MORE_COMES)
+        return data[last:]
 
     def _connect(self, to: bytes) -> _Peer:
         try:
@@ -156,7 +179,9 @@ class Mailbox:
         while _get(router, _EVENTS) & 1:
             frames = [_recv(router, _AT_ONCE)]
             while _get(router, _MORE):
-                frames.append(_recv(router, _AT_ONCE))
+                frame = _recv(router, _AT_ONCE)
+                if len(frames) <= MESSAGE_FRAMES or frames[0] in self._trusted:
+                    frames.append(frame)
             received = self._open(frames)
             if received is not None:
                 yield received
@@ -164,39 +189,52 @@ class Mailbox:
     def _open(self, frames: list[bytes]) -> Received | None:
         sender = frames[0]
         count = len(frames)
-        if not 2 <= count <= 3 or len(frames[1]) <= ROUTE_BYTES:
-            return self._drop(sender, "wrong number or size of frames")
+        if count < 2 or len(frames[1]) <= ROUTE_BYTES:
+            self._drop(sender, "wrong number or size of frames")
+            return None
         head = frames[1]
         if not head.startswith(self._route):
-            return self._drop(sender, "addressed to another process or protocol")
+            self._drop(sender, "addressed to another process or protocol")
+            return None
         trusted = sender in self._trusted
         if not trusted:
-            return self._greet(sender, head)
+            return self._greet(sender, frames)
         sequence = int.from_bytes(head[17:ROUTE_BYTES], "big")
         if sequence <= self._trusted[sender]:
-            return self._drop(sender, "repeated")
+            self._drop(sender, "repeated")
+            return None
         self._trusted[sender] = sequence
         try:
             message = self._decode(memoryview(head)[ROUTE_BYTES:])
         except (msgspec.DecodeError, msgspec.ValidationError):
-            return self._drop(sender, "not a message for this mailbox")
-        return Received(sender, message, frames[2] if count == 3 else b"")
+            self._drop(sender, "not a message for this mailbox")
+            return None
+        if count <= MESSAGE_FRAMES:
+            return Received(sender, message, frames[2] if count == MESSAGE_FRAMES else b"")
+        return Received(sender, message, b"".join(frames[2:]))
 
-    def _greet(self, sender: bytes, head: bytes) -> Received | None:
+    def _greet(self, sender: bytes, frames: list[bytes]) -> Received | None:
+        head = frames[1]
+        if len(frames) != 2 or len(head) > HELLO_MAX_BYTES:
+            self._drop(sender, "larger than a hello")
+            return None
         try:
             hello = _decode_hello(memoryview(head)[ROUTE_BYTES:])
         except (msgspec.DecodeError, msgspec.ValidationError):
-            return self._drop(sender, "it has not said hello")
+            self._drop(sender, "it has not said hello")
+            return None
         if hello.protocol != m.PROTOCOL_VERSION:
-            return self._drop(sender, f"it speaks protocol {hello.protocol}")
+            self._drop(sender, "it speaks another version of the protocol")
+            return None
         if hello.uid != sender or not hmac.compare_digest(hello.key, self._hello.key):
-            return self._drop(sender, "wrong key")
+            self._drop(sender, "wrong key")
+            return None
         self._trusted[sender] = 0
         return Received(sender, hello)
 
     def _drop(self, sender: bytes, why: str) -> None:
         self.dropped[why] += 1
-        if (sender, why) not in self._complained and len(self._complained) < 1000:
+        if (sender, why) not in self._complained and len(self._complained) < COMPLAINTS_MAX:
             self._complained[sender, why] = None
             log.warning("dropped a message of peer %s: %s", sender[:16].hex(), why)
 
@@ -217,8 +255,8 @@ class Mailbox:
 _decode_hello: Callable[[memoryview], m.Hello] = msgspec.msgpack.Decoder(m.Hello).decode
 
 # The C methods and plain numbers: the convenient ones cost more than the call itself.
-_send = zmq.backend.Socket.send
-_recv = zmq.backend.Socket.recv
-_get = zmq.backend.Socket.get
+_send: Callable[[Any, bytes, int], Any] = zmq.backend.Socket.send
+_recv: Callable[[Any, int], bytes] = zmq.backend.Socket.recv
+_get: Callable[[Any, int], int] = zmq.backend.Socket.get  # type: ignore[assignment]
 _EVENTS, _MORE = int(zmq.EVENTS), int(zmq.RCVMORE)
 _AT_ONCE, _MORE_COMES = int(zmq.DONTWAIT), int(zmq.DONTWAIT) | int(zmq.SNDMORE)

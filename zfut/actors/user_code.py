@@ -162,12 +162,12 @@ class Runner:
             function = self.target(call)
             args, kwargs = self.arguments(call, holds)
             value = function(*args, **kwargs)
-            args = kwargs = ()  # type: ignore[assignment]  their holds end before the answer
+            args, kwargs = [], {}  # their holds end before the answer
             self.keep(call, holds)
             took = time.monotonic_ns() - began
             post(self.returned(call, name, value, took))
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
-            args = kwargs = ()  # type: ignore[assignment]
+            args, kwargs = [], {}
             self.keep(call, holds)
             answer = self.failed(call, name, error, time.monotonic_ns() - began)
             if answer is not None:

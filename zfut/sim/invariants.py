@@ -149,6 +149,8 @@ def _owner_is_empty(cluster: Cluster, process: Process) -> None:
         "actors by worker": owner.calls.actors.by_worker,
         "calls that wait for registrations": owner.borrowing.missing,
         "tokens that wait": owner.borrowing.waiting,
+        "values kept for what is in them": owner.borrowing._kept,  # noqa: SLF001
+        "calls given up": owner.calls._doomed,  # noqa: SLF001
         "allocated memory": [offset for offset, uid in written if cluster.lives(uid)],
         "waits for memory": ledger.memory.waiting,
     }

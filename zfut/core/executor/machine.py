@@ -230,6 +230,8 @@ class ExecutorMachine:
         if event.refs:
             result = self._hand_over(result, event, caller)
         callers: list[bytes] = []
+        if self._owner.ledger.uncovered:
+            borrowing.covers_ended()
         if result.task_id in self._owner.ledger.covered:
             callers = borrowing.end_call(result.task_id, caller)
         if borrowing.waits_for(result.task_id):

@@ -192,7 +192,7 @@ class Granting:
     def _start(self, wanted: int, missing: int) -> None:
         starting = self.pool.count(STARTING)
         actors = sum(1 for lease in self.leases.queued.values() if lease.actor_id)
-        plain = self.pool.plain()
+        plain = [worker for worker in self.pool.plain() if worker.state != LEAVING]
         room = self.workers_max + actors - len(plain)
         if room <= 0 and missing and all(worker.blocked for worker in plain):
             room = 0 if self._grant_to_themselves() else 1

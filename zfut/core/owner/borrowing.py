@@ -28,6 +28,7 @@ class Borrowing:
         self.waiting: dict[bytes, tuple[bytes, bytes]] = {}  # token -> call, owner that is asked
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
+        self._kept: dict[bytes, list[ObjectRow]] = {}
         self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
 
     # ---------------------------------------------------------------- borrower side
@@ -117,8 +118,13 @@ class Borrowing:
         if not waits:
             return
         self.missing[waits] -= 1
-        if not self.missing[waits]:
-            del self.missing[waits]
+        if self.missing[waits]:
+            return
+        del self.missing[waits]
+        if waits in self._kept:
+            for row in self._kept.pop(waits):
+                self._ledger.release_borrowed(waits, row)
+        else:
             self.settled.append(waits)
 
     def owner_died(self, owner: bytes) -> None:
@@ -168,12 +174,31 @@ class Borrowing:
 
     # ---------------------------------------------------------------- settling
 
-    def cover_ended(self, object_id: bytes) -> None:
-        """A value is gone here: what was found in it and is still used needs a token."""
-        for inner_id in self._ledger.covered.pop(object_id, ()):
-            row = self._ledger.objects.rows.get(inner_id)
-            if row is not None and row.owner is not None and not row.tokens and row.in_use():
-                self._register(inner_id, row, b"")
+    def covers_ended(self) -> None:
+        """Values are gone here: what was found in them and is still used needs another cover."""
+        uncovered = self._ledger.uncovered
+        while uncovered:
+            self._cover_ended(*uncovered.pop())
+
+    def _cover_ended(self, object_id: bytes, row: ObjectRow) -> None:
+        covered = self._ledger.covered
+        inner = [name for name in covered.pop(object_id, ()) if self._needs_cover(name)]
+        above = [held for held in covered.values() if object_id in held]
+        for held in above:  # what protected the value protects what is in it
+            held.update(dict.fromkeys(inner))
+        for inner_id in inner:
+            if not any(inner_id in held for held in covered.values()):
+                self._register(inner_id, self._ledger.objects.rows[inner_id], object_id)
+        if row.owner is None:
+            return
+        if object_id in self.missing:  # our use of the value protects it until then
+            self._kept.setdefault(object_id, []).append(row)
+        else:
+            self._ledger.release_borrowed(object_id, row)
+
+    def _needs_cover(self, object_id: bytes) -> bool:
+        row = self._ledger.objects.rows.get(object_id)
+        return row is not None and row.owner is not None and not row.tokens and row.in_use()
 
     def flush(self) -> None:
         """Send the registrations that were gathered."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zfut.core.owner.actors import Actors, handle_id
 from zfut.core.owner.ledger import Ledger
-from zfut.core.owner.records import Actor, Task
+from zfut.core.owner.records import ACTOR, Actor, Task
 from zfut.core.owner.tasks import Tasks
 from zfut.wire import messages as m
 from zfut.wire.specs import OK, Address, TaskResult
@@ -21,17 +21,29 @@ class Calls:
 
     # ---------------------------------------------------------------- creation
 
+    def announce(self, actor_id: bytes) -> None:
+        """User code asks for a name for an actor: it may be found before it is created."""
+        self.actors.get(actor_id, self._ledger.address)
+        self._ledger.objects.own(handle_id(actor_id), None).state = ACTOR
+
+    def renounce(self, actor_id: bytes) -> None:
+        """Another actor has the name: this one is never created."""
+        self.actors.actors.pop(actor_id, None)
+        self._ledger.objects.rows.pop(handle_id(actor_id), None)
+
     def create(self, task: Task) -> None:
         """User code made an actor: this process owns it from now on."""
-        actor = self.actors.get(task.task_id, self._ledger.address)
-        actor.creation = task
-        row = self._ledger.objects.own(handle_id(task.task_id), None)
-        row.state = 4  # ACTOR
+        if task.task_id not in self.actors.actors:
+            self.announce(task.task_id)
+        self.actors.actors[task.task_id].creation = task
 
     def request(self, task: Task) -> None:
         """The constructor's arguments are ready: ask for a worker, for life."""
         actor = self.actors.actors.get(task.task_id)
         if actor is None or actor.state == "dead":
+            return
+        if actor.reason:
+            self.die(actor, actor.reason, "zfut.kill() was called on it")
             return
         lease = self._tasks.submission.new_lease(None, actor.actor_id)
         actor.lease = lease
@@ -258,6 +270,9 @@ class Calls:
             return
         actor = self.actors.actors.get(actor_id)
         if actor is None or actor.state == "dead":
+            return
+        if actor.creation is None:
+            actor.reason = "killed"  # it was found by name; it dies when it is created
             return
         self.die(actor, "killed", "zfut.kill() was called on it")
         self._end_worker(actor, "killed")

@@ -58,7 +58,7 @@ class Ledger:
         self.unblocked: deque[tuple[Task, bytes | None]] = deque()
         self.handles_gone: list[bytes] = []
         self.covered: dict[bytes, dict[bytes, None]] = {}
-        self.uncovered: list[bytes] = []
+        self.uncovered: list[tuple[bytes, ObjectRow]] = []
         self._watched: dict[bytes, None] = {uid: None, node: None}
         self._to_watch: list[bytes] = []
         self._to_locate: dict[bytes, list[bytes]] = {}
@@ -159,10 +159,10 @@ class Ledger:
             if row.state == ACTOR:
                 self.handles_gone.append(object_id)
             if object_id in self.covered:
-                self.uncovered.append(object_id)
-            if row.owner is not None:
-                self._release_borrowed(object_id, row)
-            elif row.state == STORED and isinstance(row.value, Stored):
+                self.uncovered.append((object_id, row))
+            elif row.owner is not None:
+                self.release_borrowed(object_id, row)
+            if row.owner is None and row.state == STORED and isinstance(row.value, Stored):
                 self.free_memory(row.value)
             for inner_id, _ in row.contains:
                 inner = rows.get(inner_id)
@@ -171,7 +171,8 @@ class Ledger:
                     if not inner.in_use():
                         stack.append((inner_id, inner))
 
-    def _release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
+    def release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
+        """Tell the owner that we use its object no more."""
         assert row.owner is not None
         for token in row.tokens or ():
             self.release_token(row.owner.uid, object_id, token)

@@ -29,7 +29,7 @@ class OwnerMachine:
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
         self.rows = self.ledger.objects.rows
-        self._asked: dict[int, None] = {}
+        self._asked: dict[int, bytes] = {}  # the actor that a question announced, if any
 
     # ---------------------------------------------------------------- the doors
 
@@ -57,8 +57,8 @@ class OwnerMachine:
                 self.calls.settle()
             if self.tasks.submission.dirty:
                 self.tasks.settle(now)
-            while ledger.uncovered:
-                self.borrowing.cover_ended(ledger.uncovered.pop())
+            if ledger.uncovered:
+                self.borrowing.covers_ended()
             if not (ledger.unblocked or ledger.handles_gone):
                 break
         self.borrowing.flush()
@@ -173,7 +173,10 @@ class OwnerMachine:
             case e.ActorKilled(actor_id, owner):
                 self.calls.kill(actor_id, owner)
             case e.Asked(call_id, message):
-                self._asked[call_id] = None
+                announced = message.actor_id if isinstance(message, m.RegisterName) else b""
+                if announced:
+                    self.calls.announce(announced)
+                self._asked[call_id] = announced
                 self.ledger.out.send(self.ledger.node, message)
             case e.Woken():
                 self.tasks.woken(now)
@@ -251,8 +254,10 @@ class OwnerMachine:
             case m.NodeStops(why):
                 self.ledger.out.add(Interrupt(why))
             case m.NameAnswer(request) | m.NodeSays(request):
-                if request in self._asked:
-                    del self._asked[request]
+                announced = self._asked.pop(request, None)
+                if announced is not None:
+                    if announced and isinstance(message, m.NameAnswer) and message.taken:
+                        self.calls.renounce(announced)
                     self.ledger.out.add(Complete(request, message))
             case _:
                 self._on_borrowing(sender, message, payload)
