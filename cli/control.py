@@ -52,7 +52,7 @@ class Ending:
             self._driver = Driver(self.session.file, self.session.directory)
             with self._driver.loop.lock:
                 self._driver.loop.mailbox.send(self._driver.manager, m.Stop(why, drain))
-        except (errors.ZfutError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  its directory may be gone, anything may be
             if not self.held.wait(0):
                 note(f"{self.session.title()} cannot be asked ({error}); it gets SIGTERM")
                 self.held.terminate()

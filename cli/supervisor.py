@@ -16,7 +16,10 @@ class Told(BaseException):
 
 
 class Signals:
-    """Counts the signals that mean "end"; ``fd`` is readable after each."""
+    """Counts the signals that mean "end"; ``fd`` is readable after each.
+
+    Afterwards they mean nothing: all that is left to do is to exit with the right code.
+    """
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -34,9 +37,8 @@ class Signals:
         before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         self._undo.callback(signal.set_wakeup_fd, before)
         for number in self.NUMBERS:
-            handler = signal.getsignal(number)
-            if handler != signal.SIG_IGN:  # nohup ignores one, a shell's & another
-                self._undo.callback(signal.signal, number, handler)
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup and a shell's & ignore some
+                self._undo.callback(signal.signal, number, signal.SIG_IGN)
                 signal.signal(number, self._on_signal)
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import shutil
 from collections.abc import Iterator
@@ -126,7 +127,9 @@ def test_a_decision_has_its_sections(page: Path) -> None:
 
 
 def test_a_glossary_row_is_one_sentence_and_a_symbol_or_path() -> None:
-    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", (DOCS / "glossary.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| (.+?) \| (.+?) \| (.+?) \|$", (DOCS / "glossary.md").read_text(), re.MULTILINE
+    )
     terms = [term for term, _, _ in rows[1:]]
     assert terms == sorted(terms, key=str.lower)
     for term, sentence, symbol in rows[1:]:
@@ -139,6 +142,12 @@ def test_the_public_names_are_explained() -> None:
     classes = {"ActorHandle", "ObjectRef", "RemoteClass", "RemoteFunction", "Session"}
     for public in set(zfut.__all__) - classes - {"__version__"}:
         assert re.search(rf"\b{public}\b", text), public
+
+
+def test_the_arguments_of_init_are_explained() -> None:
+    text = API.read_text()
+    for argument in set(inspect.signature(zfut.init).parameters) - {"limits"}:
+        assert f"`{argument}`" in text, argument
 
 
 def test_the_options_are_explained() -> None:

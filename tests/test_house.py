@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from zfut.wire import mailboxes
 from zfut.wire import messages as m
 
 FILE_LINES_MAX = 500
@@ -35,10 +36,10 @@ TEXTS = sorted(
 )
 
 RECEIVERS: dict[str, tuple[object, ...]] = {
-    "owner": (m.ToOwner,),
-    "executor": (m.ToExecutor,),
-    "node": (m.ToNode,),
-    "any": (m.ToOwner, m.ToWorker, m.ToNode),
+    "owner": (mailboxes.ToOwner,),
+    "executor": (mailboxes.ToExecutor,),
+    "node": (mailboxes.ToNode,),
+    "any": (mailboxes.ToOwner, mailboxes.ToWorker, mailboxes.ToNode),
 }
 
 PURE = {

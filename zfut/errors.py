@@ -209,7 +209,7 @@ class ActorDiedError(ActorError):
         ),
         "worker died": (
             "is gone because its process died",
-            "Read its log; max_restarts=n lets it come back n times.",
+            "Read its output above, and create it again.",
         ),
         "owner died": (
             "ended with the process that created it",
@@ -217,7 +217,7 @@ class ActorDiedError(ActorError):
         ),
         "node died": (
             "is gone because its node died",
-            "max_restarts=n lets it come back on another node.",
+            "Create it again on a node that lives.",
         ),
         "exit_actor": (
             "left by exit_actor()",

@@ -61,7 +61,7 @@ class RemoteFunction(Generic[P, R]):
         functools.update_wrapper(self, function)
         self._function = function
         self._options = options
-        self._name = getattr(function, "__qualname__", "function").removeprefix("<locals>.")
+        self._name = getattr(function, "__qualname__", "function").rpartition("<locals>.")[2]
         self._check: Checker = checker_of(function, self._name, skip_first=False)
         self._shipped = shipped or _Shipped(function, f"function {self._name}")
         self._session: Session | None = None

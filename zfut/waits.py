@@ -125,7 +125,7 @@ class Waits(Values):
         """Say what is known here of an object, without asking anyone."""
         row = self._rows.get(object_id)
         if row is None:
-            return "unknown here"
+            return "submitted" if object_id.startswith(self.uid) else "not asked for yet"
         task = row.task
         if task is None:
             return STATE_NAMES[row.state].lower()

@@ -12,13 +12,14 @@ import pytest
 
 from tests.wire import vectors
 from zfut.wire import codec
+from zfut.wire import mailboxes
 from zfut.wire import messages as m
 
 FILE = json.loads((Path(__file__).parent / "golden.json").read_text())
 DECODERS: dict[bytes, tuple[object, Callable[[bytes], Any]]] = {
-    vectors.DRIVER: (m.ToOwner, codec.decode_to_owner),
-    vectors.WORKER: (m.ToWorker, codec.decode_to_worker),
-    vectors.MANAGER: (m.ToNode, codec.decode_to_node),
+    vectors.DRIVER: (mailboxes.ToOwner, codec.decode_to_owner),
+    vectors.WORKER: (mailboxes.ToWorker, codec.decode_to_worker),
+    vectors.MANAGER: (mailboxes.ToNode, codec.decode_to_node),
 }
 PAIRS = list(zip(vectors.VECTORS, FILE["vectors"], strict=True))
 NAMES = [f"{number}-{entry['message']}" for number, (_, entry) in enumerate(PAIRS)]

@@ -39,6 +39,8 @@ log = logging.getLogger("zfut")
 TICK_S = 0.001
 SPIN_NS = 100_000
 """How long a waiting thread looks before it sleeps: waking a sleeping core costs about as much."""
+LEAVE_S = 2.0
+"""How long the end waits for the threads that drive to leave."""
 FLUSH_AT = 128
 """A thread that submits this much without waiting hands it over itself."""
 
@@ -73,6 +75,7 @@ class Loop:
         self._token = threading.Lock()
         self._holder = 0
         self._claimed = False
+        self._ended = False
         self._sleepers: list[threading.Event] = []
         self._callbacks: deque[Callable[[], None]] = deque()
         self._wakes = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(2)]
@@ -140,7 +143,8 @@ class Loop:
     def turn(self) -> None:
         """Handle everything that is there, in the calling thread."""
         with shielded(self.wake), self.lock:
-            self.handle_all()
+            if not self._ended:
+                self.handle_all()
         self.run_callbacks()
 
     def handle_all(self, *, receive: bool = True) -> None:
@@ -247,7 +251,7 @@ class Loop:
         def over() -> bool:
             return pending.done or (until is not None and until())
 
-        while not (pending.done or shield.hit):
+        while not (pending.done or shield.hit or self._ended):
             if not self._claimed and self._token.acquire(blocking=False):
                 try:
                     self._drive(over, deadline_ns, shield)
@@ -446,12 +450,15 @@ class Loop:
     # ---------------------------------------------------------------- the end
 
     def close(self, why: str) -> None:
-        """End the loop; every wait ends with ``why``."""
+        """End the loop; every wait ends with ``why``. The mailbox may be closed after it."""
         if os.getpid() != self._pid:
             self.closed = why
             return
         with self.lock:
             self.fail_all(why)
+            if self._ended:
+                return
+            self._ended = True
         self.run_callbacks()
         self._hand_on()
         self.wake()
@@ -460,9 +467,12 @@ class Loop:
             if self._parked:
                 self._parked = False
                 self._tick.release()
-            background.join(2.0)
-        for fd in self._wakes:
-            os.close(fd)
+            background.join(LEAVE_S)
+        mine = self._holder == threading.get_ident()
+        if mine or self._token.acquire(timeout=LEAVE_S):  # nobody drives from here on
+            fds, self._wakes = self._wakes, []
+            for fd in fds:
+                os.close(fd)
 
 
 class _Shield:

@@ -88,6 +88,12 @@ class Mailbox:
         self._trusted: dict[bytes, int] = {}
         self._complained: dict[tuple[bytes, str], None] = {}
         self._frame_max_bytes = frame_max_bytes
+        self._path = socket_path(directory, hello.uid)
+        if len(self._path) > IPC_PATH_MAX:
+            raise SessionError(
+                f"the socket path {self._path} is {len(self._path)} bytes long; the system allows "
+                f"{IPC_PATH_MAX}. Set ZFUT_SESSION_DIR to a shorter directory"
+            )
         self.dropped: Counter[str] = Counter()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 16_384)
@@ -100,13 +106,14 @@ class Mailbox:
             (zmq.MAXMSGSIZE, frame_max_bytes),
         ):
             self._router.setsockopt(option, value)
-        self._path = socket_path(directory, hello.uid)
-        if len(self._path) > IPC_PATH_MAX:
+        try:
+            self._router.bind("ipc://" + self._path)
+        except zmq.ZMQError as error:
+            self._context.destroy(0)
             raise SessionError(
-                f"the socket path {self._path} is {len(self._path)} bytes long; the system allows "
-                f"{IPC_PATH_MAX}. Set ZFUT_SESSION_DIR to a shorter directory"
-            )
-        self._router.bind("ipc://" + self._path)
+                f"the session in {directory}",
+                f"a process cannot make its socket there ({error.strerror})",
+            ) from None
         self.fd = int(self._router.getsockopt(zmq.FD))
 
     # ---------------------------------------------------------------- sending

@@ -14,15 +14,16 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from zfut.wire import mailboxes
 from zfut.wire import messages as m
 
 ROUTE_VERSION = b"\x01"
 ROUTE_BYTES = 25
 
 encode: Callable[[m.Message], bytes] = msgspec.msgpack.Encoder().encode
-decode_to_owner: Callable[[bytes | memoryview], m.ToOwner] = msgspec.msgpack.Decoder(m.ToOwner).decode
-decode_to_worker: Callable[[bytes | memoryview], m.ToWorker] = msgspec.msgpack.Decoder(m.ToWorker).decode
-decode_to_node: Callable[[bytes | memoryview], m.ToNode] = msgspec.msgpack.Decoder(m.ToNode).decode
+decode_to_owner: Callable[[bytes | memoryview], mailboxes.ToOwner] = msgspec.msgpack.Decoder(mailboxes.ToOwner).decode
+decode_to_worker: Callable[[bytes | memoryview], mailboxes.ToWorker] = msgspec.msgpack.Decoder(mailboxes.ToWorker).decode
+decode_to_node: Callable[[bytes | memoryview], mailboxes.ToNode] = msgspec.msgpack.Decoder(mailboxes.ToNode).decode
 
 
 def route_prefix(receiver: bytes) -> bytes:

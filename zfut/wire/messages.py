@@ -1,8 +1,7 @@
 """Every message that crosses a process boundary, defined once.
 
 A message's first line says who sends it to whom; what follows says how it is answered and why
-it may come twice.  The unions at the end say what each mailbox may receive: the decoder rejects
-anything else and the type checker insists that the machine handles all of it.
+it may come twice.  ``zfut.wire.mailboxes`` says which of them each mailbox may receive.
 
 On the wire a message is one frame with its route (see ``zfut.wire.codec``) and its header, which
 is one of these classes as a msgpack array that starts with its number, and a second frame, left
@@ -10,8 +9,6 @@ out when empty, with the payload: the users' bytes that the header measures.
 """
 
 from __future__ import annotations
-
-from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -485,54 +482,3 @@ class NodeStops(Message, frozen=True, tag=68):
     """node -> owner: the session ends; every wait fails with ``why``. Safe to repeat."""
 
     why: str
-
-
-ToOwner: TypeAlias = (
-    Hello
-    | LeaseGranted
-    | LeaseFailed
-    | LeaseWaits
-    | LeaseRevoked
-    | ProcessDied
-    | MemoryLent
-    | MemoryRefused
-    | ReclaimMemory
-    | FreeMemory
-    | TasksFinished
-    | TasksPushedBack
-    | LocateObjects
-    | ObjectReady
-    | RegisterBorrows
-    | BorrowsRegistered
-    | ReleaseBorrows
-    | LocateActor
-    | ActorMoved
-    | KillActor
-    | NameAnswer
-    | NodeSays
-    | NodeStops
-)
-ToExecutor: TypeAlias = (
-    Bind | Exit | PushTasks | CreateActor | PushCalls | RecallTasks | ExitActor
-)
-ToWorker: TypeAlias = ToOwner | ToExecutor
-ToNode: TypeAlias = (
-    Hello
-    | RequestLease
-    | CancelLease
-    | ReturnLease
-    | Blocked
-    | Unblocked
-    | Watch
-    | KillWorker
-    | BorrowMemory
-    | ReturnMemory
-    | ClaimMemory
-    | FreeClaimed
-    | RegisterName
-    | FindName
-    | ReleaseName
-    | AskNode
-    | Stop
-    | Farewell
-)

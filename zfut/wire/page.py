@@ -18,13 +18,14 @@ import msgspec
 
 from zfut import failure, ids
 from zfut.wire import arrays, codec, frames, serialize, specs
+from zfut.wire import mailboxes
 from zfut.wire import messages as m
 from zfut.wire.meanings import meaning
 
 MAILBOXES: dict[str, object] = {
-    "driver": m.ToOwner,
-    "worker": m.ToWorker,
-    "node manager": m.ToNode,
+    "driver": mailboxes.ToOwner,
+    "worker": mailboxes.ToWorker,
+    "node manager": mailboxes.ToNode,
 }
 """Who has a mailbox, and the union of what it accepts."""
 

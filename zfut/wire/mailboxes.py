@@ -1,0 +1,108 @@
+"""What each mailbox may receive: the decoder rejects anything else.
+
+The type checker insists that a machine handles all of its union.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from zfut.wire.messages import (
+    ActorMoved,
+    AskNode,
+    Bind,
+    Blocked,
+    BorrowMemory,
+    BorrowsRegistered,
+    CancelLease,
+    ClaimMemory,
+    CreateActor,
+    Exit,
+    ExitActor,
+    Farewell,
+    FindName,
+    FreeClaimed,
+    FreeMemory,
+    Hello,
+    KillActor,
+    KillWorker,
+    LeaseFailed,
+    LeaseGranted,
+    LeaseRevoked,
+    LeaseWaits,
+    LocateActor,
+    LocateObjects,
+    MemoryLent,
+    MemoryRefused,
+    NameAnswer,
+    NodeSays,
+    NodeStops,
+    ObjectReady,
+    ProcessDied,
+    PushCalls,
+    PushTasks,
+    RecallTasks,
+    ReclaimMemory,
+    RegisterBorrows,
+    RegisterName,
+    ReleaseBorrows,
+    ReleaseName,
+    RequestLease,
+    ReturnLease,
+    ReturnMemory,
+    Stop,
+    TasksFinished,
+    TasksPushedBack,
+    Unblocked,
+    Watch,
+)
+
+ToOwner: TypeAlias = (
+    Hello
+    | LeaseGranted
+    | LeaseFailed
+    | LeaseWaits
+    | LeaseRevoked
+    | ProcessDied
+    | MemoryLent
+    | MemoryRefused
+    | ReclaimMemory
+    | FreeMemory
+    | TasksFinished
+    | TasksPushedBack
+    | LocateObjects
+    | ObjectReady
+    | RegisterBorrows
+    | BorrowsRegistered
+    | ReleaseBorrows
+    | LocateActor
+    | ActorMoved
+    | KillActor
+    | NameAnswer
+    | NodeSays
+    | NodeStops
+)
+ToExecutor: TypeAlias = (
+    Bind | Exit | PushTasks | CreateActor | PushCalls | RecallTasks | ExitActor
+)
+ToWorker: TypeAlias = ToOwner | ToExecutor
+ToNode: TypeAlias = (
+    Hello
+    | RequestLease
+    | CancelLease
+    | ReturnLease
+    | Blocked
+    | Unblocked
+    | Watch
+    | KillWorker
+    | BorrowMemory
+    | ReturnMemory
+    | ClaimMemory
+    | FreeClaimed
+    | RegisterName
+    | FindName
+    | ReleaseName
+    | AskNode
+    | Stop
+    | Farewell
+)
