@@ -16,7 +16,6 @@ A process in which nothing happens is blocked in poll: nothing ticks.
 
 from __future__ import annotations
 
-import _signal  # the C functions: the signal module turns handlers into enums and back
 import contextlib
 import logging
 import os
@@ -26,10 +25,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, Protocol
 
 from zfut.actors.mailbox import Mailbox, MailboxError
+from zfut.actors.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.core import effects as f
 from zfut.core.events import Event, Woken
 from zfut.waiting import Pending
@@ -246,7 +245,7 @@ class Loop:
         pending: Pending,
         deadline_ns: int | None,
         until: Callable[[], bool] | None,
-        shield: _Shield | _NoShield,
+        shield: Shield | NoShield,
     ) -> None:
         def over() -> bool:
             return pending.done or (until is not None and until())
@@ -296,7 +295,7 @@ class Loop:
         """Drive as the thread that the process belongs to: others that wait leave it the work."""
         self._claim()
         try:
-            self._drive(until, None, _NO_SHIELD)
+            self._drive(until, None, NO_SHIELD)
         finally:
             self._token.release()
             self._hand_on()
@@ -318,7 +317,7 @@ class Loop:
         self,
         until: Callable[[], bool],
         deadline_ns: int | None,
-        shield: _Shield | _NoShield,
+        shield: Shield | NoShield,
     ) -> None:
         """Handle and poll until ``until()`` or the deadline. One thread at a time."""
         self.activity += 1
@@ -473,58 +472,3 @@ class Loop:
             fds, self._wakes = self._wakes, []
             for fd in fds:
                 os.close(fd)
-
-
-class _Shield:
-    """Remembers an interrupt until the machine is in a consistent state again."""
-
-    __slots__ = ("_caught", "_previous", "_wake", "hit")
-
-    def __init__(self, wake: Callable[[], None], previous: Callable[..., Any]) -> None:
-        self.hit = False
-        self._wake = wake
-        self._previous = previous
-        self._caught: tuple[int, FrameType | None] | None = None
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.hit = True
-        self._caught = (number, frame)
-        self._wake()
-
-    def __enter__(self) -> _Shield:
-        _signal.signal(_SIGINT, self._remember)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _signal.signal(_SIGINT, self._previous)
-        if self._caught is not None:
-            self._previous(*self._caught)
-
-
-class _NoShield:
-    """In other threads, and where nobody handles the signal, there is nothing to keep out."""
-
-    hit = False
-
-    def __enter__(self) -> _NoShield:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-
-_NO_SHIELD = _NoShield()
-_SIGINT = int(signal.SIGINT)
-
-
-def shielded(wake: Callable[[], None]) -> _Shield | _NoShield:
-    """Keep Ctrl-C from interrupting a machine between two of its tables.
-
-    In the main thread the interrupt is remembered and raised when the block is left; the handler
-    that the program installed decides what it means.
-    """
-    if threading.get_ident() == threading.main_thread().ident:
-        previous = _signal.getsignal(_SIGINT)
-        if callable(previous):
-            return _Shield(wake, previous)
-    return _NO_SHIELD
