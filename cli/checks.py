@@ -174,20 +174,24 @@ def kernel() -> Check:
 
 
 def session_directory() -> Check:
-    """Make the directory of sessions, and measure the paths of the sockets in it."""
+    """Make the directory of a session, for a moment, and measure the paths of its sockets."""
     from zfut.actors import places  # noqa: PLC0415
     from zfut.actors.mailbox import IPC_PATH_MAX, socket_path  # noqa: PLC0415
     from zfut.errors import SessionError  # noqa: PLC0415
 
+    advice = "Set ZFUT_SESSION_DIR to a directory of yours."
     try:
-        base = places.base_directory()
+        directory = places.make_session_directory()
+        places.remove(directory)
     except SessionError as error:
-        return Check("session directory", BAD, str(error), "See above.")
-    length = len(os.fsencode(socket_path(f"{base}/01234567/s", bytes(16))))
+        return Check("session directory", BAD, str(error), advice)
+    except OSError as error:
+        return Check("session directory", BAD, f"nothing can be made there: {error}", advice)
+    base = directory.parent
+    length = len(os.fsencode(socket_path(f"{directory}/s", bytes(16))))
     found = f"{base}; socket paths have {length} of {IPC_PATH_MAX} bytes"
     if length > IPC_PATH_MAX:
-        advice = "Set ZFUT_SESSION_DIR to a shorter directory of yours."
-        return Check("session directory", BAD, found, advice)
+        return Check("session directory", BAD, found, f"{advice[:-1]} with a shorter path.")
     return Check("session directory", OK, found)
 
 

@@ -50,7 +50,8 @@ class Commands(click.Group):
         """Find the command, or say which one may have been meant."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            near = [each for each in COMMANDS if each.startswith(name)]
+            near = near or difflib.get_close_matches(name, COMMANDS, n=1)
             meant = f" Did you mean {near[0]!r}?" if near else ""
             message = f"No such command {name!r}.{meant}"
             raise click.UsageError(message, ctx)

@@ -225,7 +225,9 @@ def test_kill_9_of_the_command_leaves_nothing(base: Path) -> None:
             user.signal(signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("party", "who"), [("root", "root process"), ("manager", "node manager")])
+@pytest.mark.parametrize(
+    ("party", "who"), [("root", "root process"), ("manager", "node manager")]
+)
 def test_a_node_that_dies_by_itself_is_a_failure(base: Path, party: str, who: str) -> None:
     with node(base) as run:
         pid = pids(base)[party]

@@ -159,7 +159,8 @@ class NodeProcess:
 
 def run_node(plan: NodePlan, arena: Arena, control: socket.socket) -> int:
     """Be the node manager; returns the exit code."""
-    handler = logging.FileHandler(f"{plan.directory}/node.log", delay=True)
+    # Opened here and now: the directory may be gone when there is something to say.
+    handler = logging.FileHandler(f"{plan.directory}/node.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logger = logging.getLogger("zfut")
     logger.addHandler(handler)

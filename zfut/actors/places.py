@@ -48,7 +48,11 @@ class SessionFile(msgspec.Struct, frozen=True):
 
 
 def base_directory() -> Path:
-    """Return the directory that holds this user's sessions, made private if it is new."""
+    """Return the directory that holds this user's sessions, made private if it is zfut's own.
+
+    Each session's directory in it is private in any case.  Raises SessionError if there can be
+    none, or others could put theirs in the place of ours.
+    """
     given = os.environ.get("ZFUT_SESSION_DIR")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if given:
@@ -70,8 +74,14 @@ def base_directory() -> Path:
             f"{base} belongs to somebody else or is no directory. "
             "Set ZFUT_SESSION_DIR to a directory of yours"
         )
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        base.chmod(0o700)
+    mode = stat.S_IMODE(status.st_mode)
+    if given and mode & 0o022 and not mode & stat.S_ISVTX:
+        raise SessionError(
+            f"others may write in {base} and put their sessions in the place of yours. "
+            f"`chmod go-w {base}`, or set ZFUT_SESSION_DIR to another directory"
+        )
+    if not given and mode & 0o077:
+        base.chmod(0o700)  # a directory that the user names has the mode that the user wants
     return base
 
 
