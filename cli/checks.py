@@ -125,21 +125,18 @@ def descriptors() -> Check:
 
 
 def judge_descriptors(soft: int, hard: int, cpus: int) -> Check:
-    """Judge limits of open files; -1 is no limit."""
+    """Judge limits of open files; -1 is none. A process raises its own as far as it may."""
+    from zfut.actors.places import FILES_WANTED  # noqa: PLC0415
+
     workers = 4 * cpus + 16
     need = FDS_OWN + FDS_PER_PEER * (workers + ACTORS_USUAL)
     least = FDS_OWN + FDS_PER_PEER * 2 * cpus
-    shown = ["unlimited" if limit < 0 else str(limit) for limit in (soft, hard)]
-    found = (
-        f"{shown[0]} (at most {shown[1]}); "
-        f"{workers} workers and {ACTORS_USUAL} actors need {need}"
-    )
-    if soft < 0 or soft >= need:
+    limit = FILES_WANTED if hard < 0 or soft < 0 else max(soft, min(hard, FILES_WANTED))
+    found = f"{limit} may be open; {workers} workers and {ACTORS_USUAL} actors need {need}"
+    if limit >= need:
         return Check("open files", OK, found)
-    advice = f"`ulimit -n {need}`"
-    if 0 <= hard < need:
-        advice += ", after raising the hard limit (limits.conf, or LimitNOFILE= of systemd)"
-    return Check("open files", BAD if soft < least else WARN, found, f"{advice}.")
+    advice = f"Raise the hard limit to {need} or more (limits.conf, LimitNOFILE= of systemd)."
+    return Check("open files", BAD if limit < least else WARN, found, advice)
 
 
 def sockets() -> Check:

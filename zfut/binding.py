@@ -17,6 +17,7 @@ from zfut.ids import ProcUid, node_of, short
 from zfut.refs import Maker, ObjectRef
 from zfut.store.backend import Store
 from zfut.waiting import Driving, Pending, Reentry
+from zfut.wire.serialize import Packed
 from zfut.wire.specs import Address
 
 Refs = Sequence[ObjectRef[Any]]
@@ -44,7 +45,7 @@ class Binding(Maker):
         self._tasks = itertools.count(1)
         self._calls = itertools.count(1)
         self._rows = owner.rows
-        self._main = threading.get_ident()
+        self.thread = threading.get_ident()  # runs the calls of this process
 
     # ---------------------------------------------------------------- names
 
@@ -69,12 +70,22 @@ class Binding(Maker):
         """Raise SessionError if this session has ended, or belongs to the parent of a fork."""
         if self.closed:
             raise errors.SessionError("this session", self.closed)
-        if os.getpid() != self._pid:
-            raise errors.SessionError(
-                "this session",
-                f"it belongs to process {self._pid}, of which this one is a fork; "
-                "call zfut.init() here",
-            )
+
+    def disown(self) -> None:
+        """This process is a fork: the session, its sockets and its locks are the parent's."""
+        self.closed = self.loop.closed = (
+            f"it belongs to process {self._pid}, of which this one is a fork; "
+            "call zfut.init() here"
+        )
+
+    def check_inside(self, packed: Packed) -> None:
+        """Raise unless the references inside a value are of this session."""
+        for noted in packed.holders:
+            session = getattr(noted.holder, "_session", self)
+            if session is not self:
+                raise errors.SessionError(
+                    f"the reference {short(noted.object_id)} inside it", "its session has ended"
+                )
 
     def check_refs(self, refs: Refs, function: str) -> None:
         """Raise unless these are references of this session."""
@@ -99,6 +110,9 @@ class Binding(Maker):
         """Open a call that the loop will complete."""
         call_id = next(self._calls)
         pending = self.loop.calls[call_id] = Pending(callback)
+        if self.loop.closed:
+            self.loop.calls.pop(call_id, None)
+            self._check_loop()
         return call_id, pending
 
     def wait_for(self, call_id: int, pending: Pending, deadline_ns: int | None) -> bool:

@@ -6,6 +6,7 @@ worker it is there from the start.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -24,25 +25,33 @@ if TYPE_CHECKING:
 __all__ = ["ArgumentHold", "Session", "current", "current_or_none", "set_current"]
 
 _current: Session | None = None
+_find: Callable[[], Session | None] | None = None
 
 
 def current() -> Session:
     """Return the session of this process. Raises UsageError if there is none."""
     session = _current
     if session is None:
-        raise errors.UsageError("zfut is not initialised here", "Call zfut.init() first")
+        session = current_or_none()
+        if session is None:
+            raise errors.UsageError("zfut is not initialised here", "Call zfut.init() first")
     return session
 
 
 def current_or_none() -> Session | None:
     """Return the session of this process if there is one."""
-    return _current
+    return _current if _current is not None or _find is None else _find()
 
 
-def set_current(session: Session | None) -> None:
-    """Make this the session that module-level functions use."""
-    global _current  # noqa: PLW0603  the one place that knows
-    _current = session
+def set_current(
+    session: Session | None, find: Callable[[], Session | None] | None = None
+) -> None:
+    """Make this the session that module-level functions use.
+
+    Without one, ``find`` is asked at each use: several may share a process, see ``zfut.inline``.
+    """
+    global _current, _find  # noqa: PLW0603  the one place that knows
+    _current, _find = session, find
 
 
 def _arrived(object_id: bytes, owner: Address) -> ObjectRef[Any]:
@@ -50,7 +59,14 @@ def _arrived(object_id: bytes, owner: Address) -> ObjectRef[Any]:
     return current().arrive(object_id, owner)
 
 
+def _disown() -> None:
+    session = current_or_none()
+    if session is not None:
+        session.disown()
+
+
 refs.bind(_arrived)
+os.register_at_fork(after_in_child=_disown)
 
 
 class Session(Waits):
@@ -60,6 +76,7 @@ class Session(Waits):
 
     def future(self, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
         """Return a future for a reference."""
+        self.check_open()
         self.check_refs((ref,), "future()")
         from zfut.futures import RefFuture  # noqa: PLC0415  only programs that want futures
 
@@ -67,6 +84,7 @@ class Session(Waits):
 
     def awaiting(self, ref: ObjectRef[Any]) -> Generator[Any, None, Any]:
         """Wait for a reference in the running event loop."""
+        self.check_open()
         self.check_refs((ref,), "await")
         object_id = ref.binary()
         if not self.is_ready(object_id):

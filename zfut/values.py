@@ -47,14 +47,16 @@ class Values(Binding):
         if self.closed:
             self.check_open()
         args = task.args
+        task_id = task.task_id
+        count = task.num_returns
+        if count == 1:  # made before the call is handed in: an interrupt then leaks nothing
+            refs = [ObjectRef(task_id + b"\0\0\0\1", self.address, self, self.loop.drop)]
+        else:
+            refs = [self.make_ref(task_id + (i + 1).to_bytes(4, "big")) for i in range(count)]
         self.loop.post(task)
         if type(args) is Stored:
             self.loop.drop(args.object_id)  # put for this call: the call holds it
-        task_id = task.task_id
-        count = task.num_returns
-        if count == 1:
-            return [ObjectRef(task_id + b"\0\0\0\1", self.address, self, self.loop.drop)]
-        return [self.make_ref(task_id + (i + 1).to_bytes(4, "big")) for i in range(count)]
+        return refs
 
     def make_task(
         self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -109,6 +111,8 @@ class Values(Binding):
     ) -> _PackedArgs:
         packed = serialize.pack_call(args, kwargs, template.name, template.parameters)
         nested = packed.refs
+        if nested:
+            self.check_inside(packed)
         if packed.size_bytes <= self.config.inline_max_bytes:
             return packed.encoding, packed.to_bytes(), nested
         object_id = self.new_task_id() + PUT_INDEX
@@ -126,7 +130,10 @@ class Values(Binding):
                 "put() was given a reference; it stores values", "Pass the reference itself"
             )
         packed = serialize.pack(value, "put() value")
+        if packed.refs:
+            self.check_inside(packed)
         object_id = self.uid + next(self._tasks).to_bytes(8, "big") + PUT_INDEX
+        ref: ObjectRef[Any] = ObjectRef(object_id, self.address, self, self.loop.drop)
         if packed.size_bytes <= self.config.inline_max_bytes:
             self.loop.post(
                 e.PutInline(object_id, packed.encoding, packed.to_bytes(), packed.refs)
@@ -134,7 +141,7 @@ class Values(Binding):
         else:
             stored = self.write(packed, object_id, self.address)
             self.loop.post(e.PutStored(stored, packed.refs))
-        return ObjectRef(object_id, self.address, self, self.loop.drop)
+        return ref
 
     def write(
         self, packed: serialize.Packed, object_id: bytes, owner: Address, attempt: int = 0
@@ -143,8 +150,15 @@ class Values(Binding):
 
         Raises ObjectStoreFullError with the figures if none came free in time.
         """
+        if self.closed:
+            self.check_open()
         offset = self._allocate(packed.size_bytes, owner.uid)
-        self.store.write(offset, packed.parts, packed.offsets)
+        try:
+            self.store.write(offset, packed.parts, packed.offsets)
+        except BaseException:
+            with self.loop.lock:
+                self.owner.ledger.memory.free(offset)
+            raise
         return Stored(
             object_id,
             owner,

@@ -30,7 +30,7 @@ class Waits(Values):
     ) -> bool:
         """Wait until ``need`` of the objects are ready. Returns False if time ran out."""
         call_id, pending = self.new_call()
-        blocks = running.get().blocks and threading.get_ident() == self._main
+        blocks = running.get().blocks and threading.get_ident() == self.thread
         self.loop.post(e.AwaitObjects(call_id, ids, need, fail_fast, blocks))
         deadline = None
         if timeout_s is not None:

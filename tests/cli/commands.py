@@ -1,7 +1,7 @@
 """Running the ``zfut`` command and programs beside it, in a session directory of their own.
 
-Everything that is waited for is an event: a line, an end of file, the end of a process.  A node's
-processes inherit its pipes, so an end of file says that the last of them has gone.
+Everything that is waited for is an event: a line, an end of file, the end of a process.  The
+processes of a node inherit its pipes, so an end of file says that the last of them has gone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEADLINE_S = 30.0
 COMMAND = [sys.executable, "-m", "cli"]
 
 
-class Ended(AssertionError):
+class EndedError(AssertionError):
     """The text that was waited for cannot come any more."""
 
 
@@ -85,7 +85,7 @@ class Lines:
             line = self._line()
             if line is None:
                 message = f"no {text!r} in {self.seen}"
-                raise Ended(message)
+                raise EndedError(message)
             if text in line:
                 return line
 

@@ -8,7 +8,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,15 +36,15 @@ def report(base: Path, *options: str) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def maker() -> Iterator[Callable[[], int]]:
+def maker() -> Callable[[], int]:
     """Return a function that gives the pid of a process that has ended and is forgotten."""
 
     def ended_pid() -> int:
-        process = subprocess.Popen([sys.executable, "-c", ""])  # noqa: S603
+        process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
         return process.pid
 
-    yield ended_pid
+    return ended_pid
 
 
 # ------------------------------------------------------------------ the whole
@@ -182,8 +182,10 @@ def test_shared_memory_is_stale_when_its_maker_is_dead_and_nobody_uses_it(
     [
         (-1, -1, 64, OK),
         (1024, 1024, 2, OK),
-        (1024, 1_048_576, 64, WARN),
-        (1024, 4096, 64, WARN),
+        (256, 1_048_576, 64, OK),
+        (1024, -1, 64, OK),
+        (1024, 1024, 64, WARN),
+        (64, 256, 2, WARN),
         (64, 64, 2, BAD),
     ],
 )
@@ -192,8 +194,7 @@ def test_open_files_are_judged_by_what_a_node_needs(
 ) -> None:
     check = checks.judge_descriptors(soft, hard, cpus)
     assert check.level == level
-    assert ("ulimit -n" in check.advice) == (level != OK)
-    assert ("hard limit" in check.advice) == (level != OK and hard < 2000)
+    assert ("hard limit" in check.advice) == (level != OK)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ except zfut.errors.SessionError as error:
 @pytest.fixture
 def bystander() -> Iterator[int]:
     """A process of this user that has nothing to do with any session."""
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # noqa: S603
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process.pid
     process.kill()
     process.communicate()

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +29,9 @@ from zfut.wire.codec import decode_to_owner
 log = logging.getLogger("zfut")
 
 GOODBYE_S = 0.2
+
+LAST_WORDS_S = 0.05
+"""What was sent is here by then, or was not sent."""
 
 
 class Driver:
@@ -80,7 +84,16 @@ class Driver:
 
     def _manager_ended(self) -> None:
         self.loop.unwatch_fd(self._manager_fd)
+        self._hear_last_words()
         self._interrupted("its node manager ended; what it said last is in its node.log")
+
+    def _hear_last_words(self) -> None:
+        """A node that stops in peace says why; that may come after the news of its end."""
+        deadline = time.monotonic() + LAST_WORDS_S
+        self.loop.handle_all()
+        while not self.session.closed and (left := deadline - time.monotonic()) > 0:
+            select.select([self.loop.mailbox.fd], [], [], left)
+            self.loop.handle_all()
 
     def _interrupted(self, why: str) -> None:
         self.session.closed = self.session.closed or why

@@ -88,7 +88,7 @@ class Root:
 
     def __init__(self, plan: NodePlan, life_fd: int) -> None:
         self._plan = plan
-        self._life_fd = life_fd
+        self._life_fds = [fd for fd in (life_fd, _watch(plan.driver_pid)) if fd >= 0]
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._workers: dict[int, bytes] = {}
         self._pids: dict[bytes, int] = {}
@@ -164,9 +164,8 @@ class Root:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        for fd in (self._wake_read, self._wake_write, self._life_fd):
-            if fd >= 0:
-                os.close(fd)
+        for fd in (self._wake_read, self._wake_write, *self._life_fds):
+            os.close(fd)
 
     # ---------------------------------------------------------------- serving
 
@@ -174,8 +173,8 @@ class Root:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
-        if self._life_fd >= 0:
-            poll.register(self._life_fd, select.POLLIN)
+        for fd in self._life_fds:
+            poll.register(fd, select.POLLIN)
         later = [LATER]
         while True:
             ready = poll.poll(IDLE_MS if later else None)
@@ -184,7 +183,7 @@ class Root:
                 gc.collect()
                 gc.freeze()
             for fd, _ in ready:
-                if fd == self._life_fd:
+                if fd in self._life_fds:
                     return 0
                 if fd == self._wake_read:
                     with contextlib.suppress(BlockingIOError):
@@ -210,7 +209,7 @@ class Root:
             self._tell(WorkerForked(command.uid, pid))
         elif isinstance(command, Ready):
             with contextlib.suppress(OSError):
-                os.write(self._life_fd, b"r")
+                os.write(self._life_fds[0], b"r")
         else:
             pid = self._pids.get(command.uid, 0)
             if pid:
@@ -260,6 +259,16 @@ class Root:
         for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+
+def _watch(pid: int) -> int:
+    """Return what becomes readable when the program ends; -1 for none.
+
+    The life pipe alone would not do: a fork of the program holds it open.
+    """
+    with contextlib.suppress(ProcessLookupError):  # it has ended: the pipe says so too
+        return os.pidfd_open(pid) if pid else -1
+    return -1
 
 
 def _import(names: Iterable[str]) -> None:

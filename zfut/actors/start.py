@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -114,6 +115,8 @@ class Launched:
 
     def end(self, timeout_s: float = 2.0) -> None:
         """End the whole node: the root sees the life line close and takes everything down."""
+        with contextlib.suppress(OSError):
+            self.life.shutdown(socket.SHUT_RDWR)  # also if a fork of ours holds it open
         self.life.close()
         try:
             self.process.wait(timeout_s)

@@ -1,11 +1,11 @@
-"""Draining: a node that was told to stop gives its programs nothing new and lets what runs end.
+"""Draining: a node that was told to stop gives programs nothing new and lets what runs end.
 
-    serving --- begin ---> draining --- no lease is out ---> lingering --- no program is left ---> over
-                              |                                  '-------- time is up ------------^
-                              '------------- the grace period is over ----------------------------^
+    serving -- begin --> draining -- no lease out --> lingering -- no program left --> over
+                            |                             '------- time is up -------^
+                            '------------- the grace period is over -----------------^
 
-It lingers because a result goes straight from its worker to its owner: a program whose last task
-has ended still has to take what it came for.  Whoever asked for the end waits for nothing.
+It lingers because a result goes straight from its worker to its owner: a program whose last
+task has ended still has to take what it came for.  Whoever asked for the end waits for nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The parts of the video example: motion, pipeline, output."""
