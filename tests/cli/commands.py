@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE_S = 30.0
@@ -45,8 +46,8 @@ class Running:
             bufsize=0,
         )
         self.pid = self.process.pid
-        self.out = Lines(self.process.stdout)
         self.err = Lines(self.process.stderr)
+        self.out = Lines(self.process.stdout, self.err)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -74,8 +75,10 @@ class Running:
 class Lines:
     """The lines of a pipe, each waited for with a deadline."""
 
-    def __init__(self, stream: object) -> None:
-        self._fd: int = stream.fileno()  # type: ignore[attr-defined]
+    def __init__(self, stream: IO[bytes] | None, errors: Lines | None = None) -> None:
+        assert stream is not None
+        self._fd = stream.fileno()
+        self._errors = errors
         self._unread = b""
         self.seen: list[str] = []
 
@@ -84,7 +87,8 @@ class Lines:
         while True:
             line = self._line()
             if line is None:
-                message = f"no {text!r} in {self.seen}"
+                errors = self._errors.rest() if self._errors is not None else []
+                message = f"no {text!r} in {self.seen}; {errors}"
                 raise EndedError(message)
             if text in line:
                 return line

@@ -8,34 +8,27 @@ Plain methods of such an actor run on the same thread, between coroutines.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zfut.context import cover, running
-from zfut.core.executor.inbox import Call
-from zfut.core.events import Returned
+from zfut.actors.in_flight import InFlight
 from zfut.exits import EXIT_ACTOR
-from zfut.session import ArgumentHold
 
 if TYPE_CHECKING:
     from zfut.actors.worker import WorkerProcess
 
 
-class AsyncActor:
+class AsyncActor(InFlight):
     """The main loop of an actor with coroutines."""
 
     def __init__(self, worker: WorkerProcess) -> None:
+        super().__init__(
+            worker.machine.executor, worker.runner, worker.loop.inbox, asyncio.new_event_loop()
+        )
         self._worker = worker
-        self._executor = worker.machine.executor
-        self._limit = self._executor.max_concurrency
-        self._aio = asyncio.new_event_loop()
-        self._tasks: dict[bytes, asyncio.Task[None]] = {}
         self._flush_soon = False
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: asyncio.Future[None] | None = None
-        self._active = 0
-        self._leaving = False
 
     def run(self) -> int:
         """Serve until the actor ends. Returns the exit code."""
@@ -74,14 +67,13 @@ class AsyncActor:
         loop = worker.loop
         loop.blocked = False
         loop.turn()
-        inbox = self._executor.inbox
-        while inbox.queue and self._active < self._limit:
+        while self._has_room():
             with loop.lock:
                 call = self._executor.take()
             if call is not None:
                 self._start(call)
         if loop.inbox and not self._flush_soon:
-            self._schedule_flush()
+            self.note_answer()
         if worker.end is not None or worker.runner.exit_wanted:
             self._stop()
         self._set_timer()
@@ -96,7 +88,8 @@ class AsyncActor:
             delay = max(0.0, (wake_at - time.monotonic_ns()) / 1e9)
             self._timer = self._aio.call_later(delay, self._turn)
 
-    def _schedule_flush(self) -> None:
+    def note_answer(self) -> None:
+        """Turn once more when this round of the event loop is over."""
         if not self._flush_soon:
             self._flush_soon = True
             self._aio.call_soon(self._turn)
@@ -104,58 +97,3 @@ class AsyncActor:
     def _stop(self) -> None:
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
-
-    # ---------------------------------------------------------------- calls
-
-    def _start(self, call: Call) -> None:
-        runner = self._worker.runner
-        name = runner.name_of(call)
-        self._active += 1
-        context = running.set(runner.context(call, name))
-        covering = cover.set(call.spec.task_id)
-        holds: list[ArgumentHold] = []
-        began = time.monotonic_ns()
-        try:
-            function = runner.target(call)
-            args, kwargs = runner.arguments(call, holds)
-            value = function(*args, **kwargs)
-            args, kwargs = [], {}
-            if inspect.isawaitable(value):
-                task = self._aio.create_task(self._finish(call, name, value, holds))
-                self._tasks[call.spec.task_id] = task
-                return
-            runner.keep(call, holds)
-            self._done(runner.returned(call, name, value, time.monotonic_ns() - began))
-        except BaseException as error:  # noqa: BLE001  it belongs to the caller
-            args, kwargs = [], {}
-            runner.keep(call, holds)
-            self._done(runner.failed(call, name, error, time.monotonic_ns() - began))
-        finally:
-            cover.reset(covering)
-            running.reset(context)
-
-    async def _finish(
-        self, call: Call, name: str, awaitable: Any, holds: list[ArgumentHold]
-    ) -> None:
-        runner = self._worker.runner
-        value: Any = None
-        returned: Returned | None
-        began = time.monotonic_ns()
-        try:
-            value = await awaitable
-            del awaitable
-            runner.keep(call, holds)
-            returned = runner.returned(call, name, value, time.monotonic_ns() - began)
-        except BaseException as error:  # noqa: BLE001  it belongs to the caller
-            runner.keep(call, holds)
-            returned = runner.failed(call, name, error, time.monotonic_ns() - began)
-        self._tasks.pop(call.spec.task_id, None)
-        self._done(returned)
-
-    def _done(self, returned: Returned | None) -> None:
-        """A call has ended. What the end of the actor cut off is answered by that end."""
-        self._active -= 1
-        if returned is not None and not self._leaving:
-            self._worker.loop.inbox.append(returned)
-        if not self._leaving:
-            self._schedule_flush()

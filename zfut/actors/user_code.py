@@ -5,6 +5,7 @@ It decides nothing: a call comes from the executor's inbox, a Returned event goe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -272,6 +273,17 @@ class Runner:
             spec.task_id, spec.attempt, RAISED, (Failed(len(failure)),), took
         )
         return Returned(result, (failure,))
+
+    # ---------------------------------------------------------------- the end
+
+    def farewell(self) -> None:
+        """The actor ends in peace: call what its class has for that, and let it go."""
+        for name in ("__zfut_terminate__", "on_exit"):
+            hook = getattr(self.instance, name, None)
+            if callable(hook):
+                with contextlib.suppress(Exception):
+                    hook()
+        self.instance = None
 
     def _shown(self) -> str:
         try:

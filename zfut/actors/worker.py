@@ -7,7 +7,6 @@ background thread serves the mailbox.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -165,13 +164,7 @@ class WorkerProcess:
     def _farewell(self) -> None:
         import atexit  # noqa: PLC0415  only a process that ends in peace gets here
 
-        instance = self.runner.instance
-        for name in ("__zfut_terminate__", "on_exit"):
-            hook = getattr(instance, name, None)
-            if callable(hook):
-                with contextlib.suppress(Exception):
-                    hook()
-        self.runner.instance = None
+        self.runner.farewell()
         atexit._run_exitfuncs()  # noqa: SLF001  os._exit would skip them
 
 
