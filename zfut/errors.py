@@ -219,6 +219,10 @@ class ActorDiedError(ActorError):
             "is gone because its node died",
             "Create it again on a node that lives.",
         ),
+        "node refused": (
+            "was never started, because its node refused",
+            "Try 'zfut doctor', or start another session with zfut.init().",
+        ),
         "exit_actor": (
             "left by exit_actor()",
             "Create it again if it is still needed.",

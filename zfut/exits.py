@@ -8,11 +8,15 @@ EXIT_CLEAN = 0
 EXIT_ACTOR = 222
 EXIT_OUT_OF_SCOPE = 223
 EXIT_CONSTRUCTOR = 224
+EXIT_NO_SOCKET = 225
+EXIT_NO_FORK = 226
 
 _KNOWN = {
     EXIT_ACTOR: "exit_actor",
     EXIT_OUT_OF_SCOPE: "out of scope",
     EXIT_CONSTRUCTOR: "constructor failed",
+    EXIT_NO_SOCKET: "it can reach nobody: the session's socket directory was deleted",
+    EXIT_NO_FORK: "the system refused to fork its process: see ulimit -u, and free memory",
 }
 
 

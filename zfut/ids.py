@@ -31,6 +31,8 @@ RETURNS_MAX = 1 << 30
 FIRST_RETURN = b"\x00\x00\x00\x01"
 PUT_INDEX = b"\x80\x00\x00\x00"
 MANAGER_SPAWN = 0
+PROGRAM_SPAWN = 0x80000000
+"""Programs draw their own numbers from here on; a node counts those it starts from 1."""
 
 TASK_UNITS = 10_000
 """Resources are counted in ten-thousandths, so fractions add up exactly."""
@@ -65,6 +67,11 @@ def return_index(object_id: bytes) -> int:
     """Which return value of its task this is, counted from 0; negative for anything else."""
     index = int.from_bytes(object_id[TASK_BYTES:], "big")
     return index - 1 if index <= RETURNS_MAX else -1
+
+
+def is_program(uid: bytes) -> bool:
+    """Whether this process is a program that joined, not one that its node started."""
+    return uid[NODE_BYTES] >= PROGRAM_SPAWN >> 24
 
 
 def short(name: bytes) -> str:

@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from zfut.actors import places
+from zfut.store import ArenaInfo
+
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE_S = 30.0
 
@@ -171,3 +174,29 @@ class Gate:
                 time.sleep(0.005)
             else:
                 return
+
+
+def session_file(session: str, pid: int, started: float) -> places.SessionFile:
+    return places.SessionFile(
+        session=session,
+        protocol=1,
+        key="00",
+        manager="00" * 16,
+        manager_pid=pid,
+        manager_started=started,
+        root_pid=pid,
+        root_started=started,
+        driver_pid=0,
+        arena=ArenaInfo("memfd", f"/proc/{pid}/fd/3", 4096),
+        config={"drain_grace_ns": 0},
+        embedded=False,
+        zfut="0",
+    )
+
+
+def fabricate(base: Path, session: str, pid: int, started: float) -> Path:
+    """Write the file of a session whose root and node manager are said to be ``pid``."""
+    directory = base / session
+    (directory / "s").mkdir(parents=True)
+    places.write(directory, session_file(session, pid, started))
+    return directory

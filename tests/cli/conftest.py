@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli.commands import sessions
 from tests.cluster.leftovers import new_base, until
-
-from .commands import sessions
 
 
 @pytest.fixture
@@ -23,3 +24,12 @@ def base() -> Iterator[Path]:
     until(lambda: not sessions(base), "every session directory is removed")
     assert sorted(shared.glob("zfut-*")) == before
     shutil.rmtree(base)
+
+
+@pytest.fixture
+def bystander() -> Iterator[int]:
+    """A process of this user that has nothing to do with any session."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process.pid
+    process.kill()
+    process.communicate()

@@ -15,11 +15,9 @@ import pytest
 
 from cli import checks, leftovers
 from cli.checks import BAD, OK, WARN
+from tests.cli.commands import ROOT, fabricate, node, sessions, zfut
 from tests.cluster.leftovers import new_base
 from zfut.actors import places
-
-from .commands import ROOT, node, sessions, zfut
-from .test_stop import bystander, fabricate  # noqa: F401  a fixture
 
 DEAD_PID = 4_194_304 + 1
 """Beyond what Linux gives out."""
@@ -128,7 +126,7 @@ def test_a_dead_session_is_found_and_removed_and_a_living_one_is_not(
 
 def test_a_session_is_dead_when_both_its_processes_are(
     tmp_path: Path,
-    bystander: int,  # noqa: F811
+    bystander: int,
     maker: Callable[[], int],
 ) -> None:
     started = places.started(bystander)

@@ -16,9 +16,8 @@ from click.testing import CliRunner
 import zfut as package
 from cli import main, options
 from cli.failures import CommandError, code_of
+from tests.cli.commands import COMMAND, ROOT
 from zfut import errors
-
-from .commands import COMMAND, ROOT
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

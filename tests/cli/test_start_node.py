@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.commands import COMMAND, Gate, Running, node, program, sessions, zfut
 from tests.cluster.leftovers import ended, until
-
-from .commands import COMMAND, Gate, Running, node, program, sessions, zfut
 
 pytestmark = pytest.mark.cluster
 

@@ -9,8 +9,7 @@ import pytest
 
 from cli.status import lines, reason
 from cli.table import WIDTH, table
-
-from .commands import Gate, node, program, sessions, zfut
+from tests.cli.commands import Gate, node, program, sessions, zfut
 
 BUSY = """
 import os

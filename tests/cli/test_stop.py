@@ -5,20 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cli import main
 from cli.sessions import Found, Held, hold, runs
+from tests.cli.commands import Gate, fabricate, node, program, session_file, sessions, zfut
 from tests.cluster.leftovers import alive, ended
 from zfut.actors import places
-from zfut.store import ArenaInfo
-
-from .commands import Gate, node, program, sessions, zfut
 
 EMBEDDED = """
 import zfut
@@ -30,41 +25,6 @@ try:
 except zfut.errors.SessionError as error:
     print("told", error)
 """
-
-
-@pytest.fixture
-def bystander() -> Iterator[int]:
-    """A process of this user that has nothing to do with any session."""
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    yield process.pid
-    process.kill()
-    process.communicate()
-
-
-def session_file(session: str, pid: int, started: float) -> places.SessionFile:
-    return places.SessionFile(
-        session=session,
-        protocol=1,
-        key="00",
-        manager="00" * 16,
-        manager_pid=pid,
-        manager_started=started,
-        root_pid=pid,
-        root_started=started,
-        driver_pid=0,
-        arena=ArenaInfo("memfd", f"/proc/{pid}/fd/3", 4096),
-        config={"drain_grace_ns": 0},
-        embedded=False,
-        zfut="0",
-    )
-
-
-def fabricate(base: Path, session: str, pid: int, started: float) -> Path:
-    """Write the file of a session whose root and node manager are said to be ``pid``."""
-    directory = base / session
-    (directory / "s").mkdir(parents=True)
-    places.write(directory, session_file(session, pid, started))
-    return directory
 
 
 # ------------------------------------------------------------------ whom it touches

@@ -20,7 +20,7 @@ from zfut.actors.mailbox import Mailbox
 from zfut.config import Config
 from zfut.core import effects as f
 from zfut.core.owner.machine import OwnerMachine
-from zfut.ids import NodeUid, proc_uid
+from zfut.ids import PROGRAM_SPAWN, NodeUid, proc_uid
 from zfut.session import Session
 from zfut.store import Arena
 from zfut.wire import messages as m
@@ -47,7 +47,7 @@ class Driver:
         self.launched: start.Launched | None = None
         manager = bytes.fromhex(contents.manager)
         self.manager = manager
-        spawn = 0x80000000 | secrets.randbits(31)
+        spawn = PROGRAM_SPAWN | secrets.randbits(31)
         uid = proc_uid(NodeUid(manager[:8]), spawn, secrets.token_bytes(4))
         config = Config(**contents.config)  # type: ignore[arg-type]
         places.raise_file_limit()

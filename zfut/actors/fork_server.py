@@ -31,6 +31,7 @@ import msgspec
 
 from zfut.actors import places
 from zfut.actors.start import NodePlan
+from zfut.exits import EXIT_NO_FORK
 
 if TYPE_CHECKING:
     from zfut.store import Arena
@@ -203,7 +204,11 @@ class Root:
             return False
         command = decode_command(data)
         if isinstance(command, ForkWorker):
-            pid = self._fork_worker(command.uid, arena)
+            try:
+                pid = self._fork_worker(command.uid, arena)
+            except OSError:
+                self._tell(WorkerEnded(command.uid, EXIT_NO_FORK))
+                return True
             self._workers[pid] = command.uid
             self._pids[command.uid] = pid
             self._tell(WorkerForked(command.uid, pid))

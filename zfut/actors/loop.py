@@ -23,6 +23,7 @@ import select
 import signal
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ from typing import Any, Protocol
 from zfut.actors.mailbox import Mailbox, MailboxError
 from zfut.actors.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.core import effects as f
-from zfut.core.events import Event, Woken
+from zfut.core.events import Event, Unreachable, Woken
 from zfut.waiting import Pending
 
 log = logging.getLogger("zfut")
@@ -57,6 +58,9 @@ class Machine(Protocol):
         """Return when to hand in Woken."""
 
 
+_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+
+
 class Loop:
     """Drives one machine on one mailbox."""
 
@@ -64,6 +68,7 @@ class Loop:
         self.machine = machine
         self.mailbox = mailbox
         self.inbox: deque[Any] = deque()
+        mailbox.unreachable = lambda uid: self.inbox.append(Unreachable(uid))
         self.lock = threading.Lock()
         self.calls: dict[int, Pending] = {}
         self.activity = 0
@@ -78,6 +83,7 @@ class Loop:
         self._sleepers: list[threading.Event] = []
         self._callbacks: deque[Callable[[], None]] = deque()
         self._wakes = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(2)]
+        self._waking = threading.RLock()  # a finaliser or a signal may come in between
         self._watched: dict[int, Callable[[], None]] = {}
         self._polls = [self._new_poll(wake) for wake in self._wakes]
         self._background: threading.Thread | None = None
@@ -86,6 +92,7 @@ class Loop:
         self._parked = False
         self._polling = False
         self.blocked = False
+        _loops.add(self)
 
     def _new_poll(self, wake: int) -> select.poll:
         """Each thread that polls has a descriptor of its own to be woken by."""
@@ -134,8 +141,9 @@ class Loop:
 
     def wake(self) -> None:
         """Make whoever polls look again."""
-        for fd in self._wakes:
-            os.eventfd_write(fd, 1)
+        with self._waking:
+            for fd in self._wakes:
+                os.eventfd_write(fd, 1)
 
     # ---------------------------------------------------------------- handling
 
@@ -469,6 +477,17 @@ class Loop:
             background.join(LEAVE_S)
         mine = self._holder == threading.get_ident()
         if mine or self._token.acquire(timeout=LEAVE_S):  # nobody drives from here on
-            fds, self._wakes = self._wakes, []
-            for fd in fds:
-                os.close(fd)
+            with self._waking:
+                fds, self._wakes = self._wakes, []
+                for fd in fds:
+                    os.close(fd)
+
+
+def _after_fork() -> None:
+    """A forked child wakes nobody: the descriptors are its parent's, a lock may be held for ever."""
+    for loop in _loops:
+        loop._wakes = []  # noqa: SLF001  of the same file
+        loop._waking = threading.RLock()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_after_fork)

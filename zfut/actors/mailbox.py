@@ -95,6 +95,7 @@ class Mailbox:
                 f"{IPC_PATH_MAX}. Set ZFUT_SESSION_DIR to a shorter directory"
             )
         self.dropped: Counter[str] = Counter()
+        self.unreachable: Callable[[bytes], None] = _nothing
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, 16_384)
         self._router = self._context.socket(zmq.ROUTER)
@@ -144,6 +145,9 @@ class Mailbox:
         return data[last:]
 
     def _connect(self, to: bytes) -> _Peer:
+        path = socket_path(self._directory, to)
+        if not Path(path).exists() and not Path(self._directory).is_dir():
+            self.unreachable(to)
         try:
             socket = self._context.socket(zmq.DEALER)
         except zmq.ZMQError as error:
@@ -157,7 +161,7 @@ class Mailbox:
         socket.setsockopt(zmq.ROUTING_ID, self._hello.uid)
         socket.setsockopt(zmq.RECONNECT_IVL, 20)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-        socket.connect("ipc://" + socket_path(self._directory, to))
+        socket.connect("ipc://" + path)
         peer = self._peers[to] = _Peer(socket, to)
         socket.send(peer.prefix + bytes(8) + encode(self._hello), zmq.DONTWAIT)
         return peer
@@ -257,6 +261,10 @@ class Mailbox:
         self._router.close(0)
         self._context.term()
         Path(self._path).unlink(missing_ok=True)
+
+
+def _nothing(_: bytes) -> None:
+    return
 
 
 _decode_hello: Callable[[memoryview], m.Hello] = msgspec.msgpack.Decoder(m.Hello).decode

@@ -274,17 +274,6 @@ class Runner:
         )
         return Returned(result, (failure,))
 
-    # ---------------------------------------------------------------- the end
-
-    def farewell(self) -> None:
-        """The actor ends in peace: call what its class has for that, and let it go."""
-        for name in ("__zfut_terminate__", "on_exit"):
-            hook = getattr(self.instance, name, None)
-            if callable(hook):
-                with contextlib.suppress(Exception):
-                    hook()
-        self.instance = None
-
     def _shown(self) -> str:
         try:
             return repr(self.instance)
@@ -298,6 +287,17 @@ class Runner:
                 sys.stderr.write(f"{code}\n")
             number = code if isinstance(code, int) else int(code is not None)
             self.exit_wanted = f"exit:{number}"
+
+    # ---------------------------------------------------------------- the end
+
+    def farewell(self) -> None:
+        """The actor ends in peace: call what its class has for that, and let it go."""
+        for name in ("__zfut_terminate__", "on_exit"):
+            hook = getattr(self.instance, name, None)
+            if callable(hook):
+                with contextlib.suppress(Exception):
+                    hook()
+        self.instance = None
 
 
 def _ready() -> bool:

@@ -22,7 +22,8 @@ from zfut.actors.user_code import Runner
 from zfut.core import effects as f
 from zfut.core.executor.inbox import CREATE, Call
 from zfut.core.worker import WorkerMachine
-from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR
+from zfut.errors import SessionError
+from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR, EXIT_NO_SOCKET
 from zfut.ids import ProcUid, node_of, short
 from zfut.session import Session, set_current
 from zfut.signatures import has_coroutines
@@ -187,4 +188,9 @@ def run_worker(plan: NodePlan, arena: Arena, uid: bytes) -> int:
     forget_warmth: Any = getattr(arena, "forget_warmth", None)
     if forget_warmth is not None:
         forget_warmth()
-    return WorkerProcess(plan, arena, uid).run()
+    try:
+        worker = WorkerProcess(plan, arena, uid)
+    except SessionError as error:
+        sys.stderr.write(f"zfut: a worker cannot start: {error}\n")
+        return EXIT_NO_SOCKET
+    return worker.run()

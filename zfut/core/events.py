@@ -119,6 +119,12 @@ class ProcessStarted(Struct, gc=False):
     pid: int
 
 
+class Unreachable(Struct, gc=False):
+    """The sockets' directory is gone; there was no connection to this process, nor can be one."""
+
+    uid: bytes
+
+
 Event: TypeAlias = (
     Received
     | Woken
@@ -134,4 +140,5 @@ Event: TypeAlias = (
     | Returned
     | ProcessEnded
     | ProcessStarted
+    | Unreachable
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from zfut.config import Config
 from zfut.core import events as e
-from zfut.core.effects import Complete, Effect
+from zfut.core.effects import Complete, Effect, EndProcess
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.core.owner.ledger import Failures
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import Task
+from zfut.exits import EXIT_NO_SOCKET
+from zfut.ids import is_program
 from zfut.wire import messages as m
 
 
@@ -36,6 +38,8 @@ class WorkerMachine:
                 self.executor.owner_died(message.uid)
         elif kind is e.Woken:
             self.executor.woken(now)
+        elif kind is e.Unreachable and is_program(event.uid):  # type: ignore[union-attr]
+            self.owner.ledger.out.add(EndProcess(EXIT_NO_SOCKET, "nobody can be answered"))
         self.owner.handle(event, now)
         if kind is e.AwaitObjects:
             self._on_await(event, now)  # type: ignore[arg-type]

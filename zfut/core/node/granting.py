@@ -23,6 +23,9 @@ from zfut.wire import messages as m
 REVOKE_AFTER_NS = 50_000_000
 """A request that waits this long while another owner holds more makes that one give way."""
 
+ATTEMPTS = 3
+"""So many workers may end before they are ready, one after another; then requests are refused."""
+
 
 class Granting:
     """Leases, workers and resources of one node, and the decisions that join them."""
@@ -45,6 +48,7 @@ class Granting:
         self.dirty = False
         self.prestart = 0
         self._refused: Mapping[bytes, int] = {}
+        self._attempts = ATTEMPTS
 
     # ---------------------------------------------------------------- requests
 
@@ -69,6 +73,7 @@ class Granting:
             message.actor_id,
         )
         self.leases.enqueue(lease)
+        self._attempts = max(self._attempts, 1)
         if not self.resources.feasible(lease.demand):
             lease.told = True
             why = (
@@ -127,13 +132,28 @@ class Granting:
         """A worker has its mailbox."""
         if self.pool.ready(uid, now) is not None:
             self.dirty = True
+            self._attempts = ATTEMPTS
 
-    def worker_died(self, uid: bytes, now: int) -> None:
+    def worker_died(self, uid: bytes, why: str, now: int) -> None:
         """A worker is gone, and its lease with it."""
         worker = self.pool.died(uid)
         self.dirty = True
-        if worker is not None and worker.lease is not None:
+        if worker is None:
+            return
+        if worker.lease is not None:
             self.end(*worker.lease, now, to_pool=False)
+        if worker.state == STARTING:
+            self._attempts -= 1
+            if self._attempts <= 0:
+                self._refuse(f"no worker can be started there: {why}")
+
+    def _refuse(self, why: str) -> None:
+        """Requests that would need a new worker fail, unless their owner has one to go on with."""
+        for lease in self.leases.in_order():
+            has_one = self.leases.held_by(lease.owner) and not lease.actor_id
+            if not has_one and self.resources.fits(lease.demand):
+                self.leases.end(lease.owner, lease.lease_id)
+                self._out.send(lease.owner, m.LeaseFailed(lease.lease_id, why))
 
     def block(self, uid: bytes) -> None:
         """A worker's task waits: its CPU may be used meanwhile."""
@@ -190,6 +210,8 @@ class Granting:
         self._out.send(lease.owner, message)
 
     def _start(self, wanted: int, missing: int) -> None:
+        if self._attempts <= 0:
+            return
         starting = self.pool.count(STARTING)
         actors = sum(1 for lease in self.leases.queued.values() if lease.actor_id)
         plain = [worker for worker in self.pool.plain() if worker.state != LEAVING]

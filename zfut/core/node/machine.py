@@ -66,6 +66,9 @@ class NodeMachine:
                 self._on_process_ended(uid, why, now)
             case e.Woken():
                 self._on_woken(now)
+            case e.Unreachable(uid):
+                if uid in self.granting.pool.workers:
+                    self.out.add(KillProcess(uid))
             case _:
                 raise AssertionError(event)
 
@@ -209,7 +212,7 @@ class NodeMachine:
             return
         why = self._condemned.pop(uid, "") or why
         if worker is not None:
-            self.granting.worker_died(uid, now)
+            self.granting.worker_died(uid, why, now)
         self._end_what_it_owned(uid, now)
         self.head.on_process_died(uid)
         self._scarce.pop(uid, None)

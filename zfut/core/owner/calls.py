@@ -81,7 +81,9 @@ class Calls:
     def lease_failed(self, actor_id: bytes, why: str) -> None:
         """No worker can be had for the actor."""
         actor = self.actors.actors.get(actor_id)
-        if actor is not None:
+        if actor is not None and actor.lease is not None:
+            self._tasks.submission.end(actor.lease)
+            actor.lease = None
             self.die(actor, "node refused", why)
 
     def _created(self, actor: Actor, result: TaskResult, payload: bytes) -> None:

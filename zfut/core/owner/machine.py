@@ -19,6 +19,8 @@ from zfut.ids import FIRST_RETURN, PUT_INDEX
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, RefInfo, Stored, TaskResult
 
+UNREACHABLE = "it could not be reached: the session's socket directory was deleted"
+
 
 class OwnerMachine:
     """Pure: events go in by ``handle``, effects come out of ``settle``."""
@@ -180,6 +182,8 @@ class OwnerMachine:
                 self.ledger.out.send(self.ledger.node, message)
             case e.Woken():
                 self.tasks.woken(now)
+            case e.Unreachable(uid):
+                self.ledger.out.send(self.ledger.node, m.KillWorker(uid, UNREACHABLE))
             case _:
                 raise AssertionError(event)
 

@@ -1,0 +1,125 @@
+"""Whose code runs: which virtual process a thread works for, and what is on the stacks.
+
+A call runs in a context of its own, which says whose it is; coroutines and ``asyncio.to_thread``
+inherit it.  A bare thread does not: it belongs to the call in which it was started.  So each call
+knows the threads that were there before it; a thread that was not belongs to it.
+
+What must hold: a thread that no call started belongs to the program.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from zfut.inline.coroutines import POOL_NAME
+
+if TYPE_CHECKING:
+    from zfut.inline.workers import Worker
+    from zfut.session import Session
+
+inside: ContextVar[Session | None] = ContextVar("zfut_inside", default=None)
+"""The session of the virtual process whose code runs in this context."""
+
+FRAMES_TO_SPARE = 200
+"""Python frames that a call on top of another may use beyond what the limit allows already."""
+
+
+class Frame(Struct, eq=False):
+    """One call, or one round of an actor's event loop, on some thread's stack."""
+
+    worker: Worker
+    label: str
+    thread: int
+    before: frozenset[threading.Thread]
+
+
+class Threads:
+    """The stacks of user code, and the threads that may use the session."""
+
+    def __init__(self, program: Session) -> None:
+        self._program = program
+        self._known: weakref.WeakKeyDictionary[threading.Thread, Session] = (
+            weakref.WeakKeyDictionary({threading.current_thread(): program})
+        )
+        self._resting: dict[int, None] = {}
+        self._lock = threading.Lock()
+        self.frames: list[Frame] = []
+
+    # ---------------------------------------------------------------- whose
+
+    def session(self) -> Session:
+        """Return the session of the virtual process for which this thread works."""
+        session = inside.get()
+        if session is not None:
+            return session
+        thread = threading.current_thread()
+        session = self._known.get(thread)
+        if session is None:
+            session = self._known[thread] = self._starter(thread)
+        return session
+
+    def _starter(self, thread: threading.Thread) -> Session:
+        for frame in reversed(self.frames):
+            if thread not in frame.before:
+                return frame.worker.session
+        return self._program
+
+    # ---------------------------------------------------------------- the stacks
+
+    @contextmanager
+    def running(self, worker: Worker, label: str) -> Iterator[None]:
+        """Note that code of ``worker`` runs on this thread, on top of what is there."""
+        thread = threading.get_ident()
+        frame = Frame(worker, label, thread, frozenset(threading.enumerate()))
+        previous, worker.session.thread = worker.session.thread, thread
+        with self._lock:
+            self.frames.append(frame)
+            sys.setrecursionlimit(sys.getrecursionlimit() + FRAMES_TO_SPARE)
+        try:
+            yield
+        finally:
+            worker.session.thread = previous
+            with self._lock:
+                sys.setrecursionlimit(sys.getrecursionlimit() - FRAMES_TO_SPARE)
+                self.frames.remove(frame)
+            for started in threading.enumerate():
+                if started not in frame.before:
+                    self._known.setdefault(started, worker.session)
+
+    def below(self) -> list[Frame]:
+        """Return what is on this thread's stack, the outermost first."""
+        thread = threading.get_ident()
+        return [frame for frame in self.frames if frame.thread == thread]
+
+    # ---------------------------------------------------------------- who else may act
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Note that this thread has nothing to do until another one acts."""
+        thread = threading.get_ident()
+        self._resting[thread] = None
+        try:
+            yield
+        finally:
+            self._resting.pop(thread, None)
+
+    def others_may_act(self) -> bool:
+        """Whether another thread is there that could end this one's wait."""
+        here = threading.current_thread()
+        outermost = self.frames[0].before if self.frames else None
+        for thread in threading.enumerate():
+            if thread is here or thread.ident in self._resting:
+                continue
+            started_inside = outermost is not None and thread not in outermost
+            pooled = thread.name.startswith(POOL_NAME)
+            if (thread in self._known or started_inside) and not pooled:
+                return True
+        return False

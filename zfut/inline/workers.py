@@ -1,0 +1,170 @@
+"""A virtual worker: a worker's machine, the user code it runs, and how it ends.
+
+    calls one at a time ---- constructor of a class with coroutines returned ----> event loop
+              '------------ exit, kill, or nothing left to do ------> gone <-----------'
+
+A threaded actor runs its calls here one at a time too, but while one waits in ``get`` others may
+run on top of it, up to ``max_concurrency``.
+"""
+
+from __future__ import annotations
+
+import time
+from bdb import BdbQuit
+from typing import TYPE_CHECKING
+
+from zfut.actors.failures import WordedFailures
+from zfut.actors.user_code import Runner
+from zfut.core.events import Returned
+from zfut.core.executor.inbox import CREATE, Call
+from zfut.core.worker import WorkerMachine
+from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR, describe_exit
+from zfut.ids import node_of, short
+from zfut.inline.coroutines import Coroutines, apart
+from zfut.inline.loop import InlineLoop, Killed
+from zfut.inline.session import InlineSession
+from zfut.inline.threads import inside
+from zfut.signatures import has_coroutines
+
+if TYPE_CHECKING:
+    from zfut.inline.pump import Pump
+
+
+class InlineRunner(Runner):
+    """Runs user code; an interrupt, or leaving the debugger, ends the wait below it too."""
+
+    interrupt: BaseException | None = None
+
+    def failed(
+        self, call: Call, name: str, error: BaseException, took: int
+    ) -> Returned | None:
+        """Say how a call failed; None: the end of the process is the answer."""
+        if isinstance(error, Killed):
+            return None
+        trace = error.__traceback__
+        answer = super().failed(call, name, error, took)
+        if isinstance(error, KeyboardInterrupt | BdbQuit):
+            self.interrupt = error.with_traceback(trace)
+        return answer
+
+
+class Worker:
+    """One virtual worker process."""
+
+    def __init__(self, pump: Pump, uid: bytes) -> None:
+        self.uid = uid
+        self._pump = pump
+        self.machine = WorkerMachine(uid, pump.node.uid, pump.config, WordedFailures())
+        self.loop = InlineLoop(uid, self.machine, pump)
+        self.session = InlineSession(
+            self.loop, self.machine.owner, pump.store, pump.config, pump
+        )
+        self.loop.context.run(inside.set, self.session)
+        self.runner = InlineRunner(self.session, self.machine.executor, short(node_of(uid)))
+        self.ending: int | None = None
+        self.coroutines: Coroutines | None = None
+        self._created = False
+
+    # ---------------------------------------------------------------- what it could run
+
+    def serves(self, tasks: dict[bytes, None]) -> bool:
+        """Whether one of these calls is here, running as a coroutine or waiting for its turn."""
+        inbox = self.machine.executor.inbox
+        for queue in (inbox.queue, inbox.nested):
+            if any(call.spec.task_id in tasks for call in queue):
+                return True
+        return self.coroutines is not None and any(name in tasks for name in inbox.running)
+
+    def _take(self) -> Call | None:
+        """Start a call if one may run. The caller holds the lock."""
+        executor = self.machine.executor
+        if executor.inbox.nested:
+            return executor.inbox.take_nested()
+        limit = executor.max_concurrency if self._created else 1
+        return executor.take() if len(executor.inbox.running) < limit else None
+
+    # ---------------------------------------------------------------- running
+
+    def step(self) -> bool:
+        """Run one call, one round of the event loop, or the end. Returns whether anything ran."""
+        if not self.loop.alive:
+            return False
+        ran = self._turn() if self.coroutines is not None else self._run_one()
+        if self.runner.interrupt is not None:
+            interrupt, self.runner.interrupt = self.runner.interrupt, None
+            raise interrupt
+        return self._end_if_due() or ran
+
+    def _run_one(self) -> bool:
+        with self.loop.lock:
+            call = self._take()
+        if call is None:
+            return False
+        with self._pump.threads.running(self, f"{self.runner.name_of(call)}()"), apart():
+            self.loop.context.copy().run(self.runner.run, call, self.loop.post)
+        if self.loop.alive and call.kind == CREATE and not self.runner.exit_wanted:
+            self._after_constructor()
+        return True
+
+    def _after_constructor(self) -> None:
+        executor = self.machine.executor
+        with self.loop.lock:
+            self.loop.handle(time.monotonic_ns())
+        if executor.exiting:
+            self._leave(EXIT_CONSTRUCTOR)
+            return
+        self._created = True
+        if has_coroutines(type(self.runner.instance)):
+            self.coroutines = Coroutines(
+                executor, self.runner, self.loop.inbox, self._pump.lock
+            )
+
+    def _turn(self) -> bool:
+        coroutines = self.coroutines
+        assert coroutines is not None
+        with self.loop.lock:
+            if coroutines.turning:
+                return False
+            coroutines.turning = True
+        try:
+            with self._pump.threads.running(self, f"{self.runner.class_name}'s coroutines"):
+                return coroutines.turn(self.loop.context.copy())
+        except SystemExit as error:
+            self.runner.note_exit(error)
+            return True
+        finally:
+            coroutines.turning = False
+
+    # ---------------------------------------------------------------- the end
+
+    def _end_if_due(self) -> bool:
+        """End as the user's code, or the machine, asked for. Returns whether it did."""
+        wanted = self.runner.exit_wanted
+        inbox = self.machine.executor.inbox
+        if not self.loop.alive:
+            return False
+        if wanted:
+            self._leave(EXIT_ACTOR if wanted == "exit_actor" else int(wanted[5:]) & 0xFF)
+        elif self.ending is not None and not (inbox.queue or inbox.running):
+            self._leave(self.ending)
+        else:
+            return False
+        return True
+
+    def _leave(self, code: int) -> None:
+        """Say goodbye and end; the last answers arrive together with the news of the end."""
+        if code != EXIT_CONSTRUCTOR and not self.machine.executor.inbox.running:
+            with self._pump.threads.running(self, f"{self.runner.class_name}.on_exit()"), apart():
+                self.loop.context.copy().run(self.runner.farewell)
+        self._pump.end(self, describe_exit(code))
+
+    def dispose(self) -> bool:
+        """Let go of what the process was. Returns False if its code still is on a stack."""
+        if any(frame.worker is self for frame in self._pump.threads.frames):
+            return False
+        self.runner.instance = None
+        if self.coroutines is not None:
+            with apart():
+                self.coroutines.close()
+            self.coroutines = None
+        return True
