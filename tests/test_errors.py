@@ -167,6 +167,7 @@ def test_each_way_an_actor_ends_has_its_own_words() -> None:
         "worker died",
         "owner died",
         "node died",
+        "node refused",
         "exit_actor",
         "constructor failed",
         "out of scope",

@@ -520,6 +520,27 @@ def test_a_fork_in_a_task_is_told_too_and_harms_nothing(run: Run) -> None:
     assert program.wait() == 0
 
 
+def test_the_child_of_a_fork_in_a_task_does_not_answer_for_it(run: Run) -> None:
+    program = run("""
+        zfut.init(num_cpus=1)
+
+        @zfut.remote
+        def forks(way):
+            child = os.fork()
+            if child == 0:
+                if way == "return":
+                    return "the child's"
+                if way == "raise":
+                    raise ValueError("the child's")
+                sys.exit(way)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        say(zfut.get([forks.remote(way) for way in ("return", "raise", 9, None, "text")]))
+    """)
+    assert program.line() == "[0, 1, 9, 0, 1]"
+    assert program.wait() == 0
+
+
 # ------------------------------------------------------------------ the socket directory
 
 

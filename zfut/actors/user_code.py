@@ -180,6 +180,8 @@ class Runner:
     def returned(self, call: Call, name: str, value: Any, took: int) -> Returned:
         """Pack what a call returned. Raises ActorExit if it had called exit_actor()."""
         spec = call.spec
+        if self._session.closed:
+            self._end_fork(0)
         if self.exit_wanted and self._exiting_call == spec.task_id:
             raise ActorExit
         if call.kind == CREATE:
@@ -242,6 +244,8 @@ class Runner:
         None: the end of the process is the answer.
         """
         spec = call.spec
+        if self._session.closed:
+            self._end_fork(error.code if isinstance(error, SystemExit) else 1)
         if isinstance(error, ActorExit):
             if call.kind == CREATE:
                 return None
@@ -273,6 +277,11 @@ class Runner:
             spec.task_id, spec.attempt, RAISED, (Failed(len(failure)),), took
         )
         return Returned(result, (failure,))
+
+    def _end_fork(self, code: object) -> None:
+        """User code forked, and the child comes back here: it must not answer as its parent."""
+        if os.getpid() != self._pid:
+            os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
 
     def _shown(self) -> str:
         try:
