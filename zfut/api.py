@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -24,12 +24,15 @@ from zfut.refs import ObjectRef
 from zfut.session import Session, current, current_or_none, set_current
 from zfut.wire import messages as m
 
+if TYPE_CHECKING:
+    from zfut.inline.driver import InlineDriver
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
 _lock = threading.RLock()
-_driver: drivers.Driver | None = None
+_driver: drivers.Driver | InlineDriver | None = None
 
 
 # ------------------------------------------------------------------ sessions
@@ -38,6 +41,7 @@ _driver: drivers.Driver | None = None
 def init(
     address: str | None = None,
     *,
+    mode: str | None = None,
     num_cpus: float | None = None,
     num_gpus: float = 0,
     resources: dict[str, float] | None = None,
@@ -50,7 +54,8 @@ def init(
 
     ``address``: None takes ZFUT_ADDRESS, and starts an embedded node if that is not set; "auto" is
     this user's newest node on this machine and must exist; "local" always starts a new one.
-    ``limits`` are fields of ``zfut.config.Config``.
+    ``mode``: "processes", or "inline": everything in this process, on the thread that calls, for
+    a debugger; None takes ZFUT_MODE.  ``limits`` are fields of ``zfut.config.Config``.
 
     Raises UsageError if the program has a session already or an option makes no sense,
     SessionError if the node cannot be joined or started.
@@ -68,9 +73,14 @@ def init(
             )
         if _driver is not None:
             _close()
+        inline = _is_inline(mode, address)
         address = address or os.environ.get("ZFUT_ADDRESS") or "local"
         settings = config.load(object_store_memory=object_store_memory, **limits)
-        if address == "local":
+        if inline:
+            from zfut.inline.driver import InlineDriver  # noqa: PLC0415  only for a debugger
+
+            _driver = InlineDriver(_resources(num_cpus, num_gpus, resources), settings)
+        elif address == "local":
             total = _resources(num_cpus, num_gpus, resources)
             _driver = drivers.start_embedded(total, settings)
         else:
@@ -79,8 +89,23 @@ def init(
         session = _driver.session
         session.namespace = namespace
         session.on_exit = shutdown
-        set_current(session)
+        if isinstance(_driver, drivers.Driver):
+            set_current(session)
+        else:
+            set_current(None, _driver.find)
         return session
+
+
+def _is_inline(mode: str | None, address: str | None) -> bool:
+    chosen = mode or os.environ.get("ZFUT_MODE") or "processes"
+    if chosen not in ("processes", "inline"):
+        raise errors.OptionError("zfut.init()", "mode", chosen, '"processes" or "inline"')
+    if chosen == "inline" and address not in (None, "", "local"):
+        raise errors.UsageError(
+            f"mode='inline' is one process; it cannot join the session {address!r}",
+            "Leave out address=, or mode= and ZFUT_MODE",
+        )
+    return chosen == "inline"
 
 
 def _resources(
@@ -116,8 +141,8 @@ def shutdown() -> None:
     """Leave the session; an embedded node ends with all its processes. Harmless when repeated."""
     with _lock:
         _forget_parents_session()
-        if _driver is not None:
-            _close()
+        if _driver is not None and current_or_none() in (None, _driver.session):
+            _close()  # a task does not end the session of its program
 
 
 def _close() -> None:

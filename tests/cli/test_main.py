@@ -169,6 +169,44 @@ def test_the_installed_command_is_this_one() -> None:
     assert done.stdout == f"zfut {package.__version__}\n"
 
 
+# ------------------------------------------------------------------ signals
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before", "inside"])
+def test_a_signal_ends_a_wait_that_may_be_interrupted(early: bool) -> None:  # noqa: FBT001
+    code = f"""
+import os, select, signal
+from cli.supervisor import Signals, Told
+kill = lambda: os.kill(os.getpid(), signal.SIGTERM)
+with Signals() as signals:
+    assert not select.select([signals.fd], [], [], 0)[0]
+    if {early}:
+        kill()
+    try:
+        with signals.interrupting():
+            kill()
+            print("went on")
+    except Told:
+        print("told", signals.count, signals.first == signal.SIGTERM)
+    kill()
+    print("outside it only counts", signals.count)
+    assert select.select([signals.fd], [], [], 0)[0]
+    signals.clear()
+    assert not select.select([signals.fd], [], [], 0)[0]
+kill()
+print("afterwards it means nothing")
+"""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "told 1 True",
+        "outside it only counts 2",
+        "afterwards it means nothing",
+    ]
+
+
 # ------------------------------------------------------------------ options
 
 

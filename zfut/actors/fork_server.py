@@ -297,7 +297,7 @@ def main() -> int:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    for entry in reversed(plan.sys_path):
+    for entry in plan.sys_path:
         if entry not in sys.path:
             sys.path.append(entry)
     return Root(plan, life_fd).run()

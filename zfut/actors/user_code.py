@@ -264,7 +264,7 @@ class Runner:
         else:
             if isinstance(error, ValueError) and "read-only" in str(error):
                 error.add_note(READ_ONLY_NOTE)
-            self._note_exit(error)
+            self.note_exit(error)
             if self.exit_wanted.startswith("exit:") and call.kind != TASK:
                 return None
             shown = self._shown() if call.kind == METHOD else None
@@ -289,7 +289,8 @@ class Runner:
         except Exception as error:  # noqa: BLE001  user code, asked for an error's text
             return f"<{self._executor.actor_name} whose repr raised {type(error).__name__}>"
 
-    def _note_exit(self, error: BaseException) -> None:
+    def note_exit(self, error: BaseException) -> None:
+        """User code wants its process to end: remember with which code."""
         if isinstance(error, SystemExit):
             code = error.code
             if code is not None and not isinstance(code, int):

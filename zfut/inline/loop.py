@@ -65,6 +65,7 @@ class InlineLoop:
         self.inbox: deque[Any] = deque()
         self.arrived: deque[Letter] = deque()
         self.calls: dict[int, Pending] = {}
+        self.looked_to: dict[int, int] = {}  # needs.Walk: how many of a wait's objects are ready
         self.closed = ""
         self.alive = True
         self.context = contextvars.Context()

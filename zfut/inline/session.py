@@ -37,6 +37,16 @@ class Stepper(Driver, Protocol):
     def step(self, loop: InlineLoop) -> bool:
         """Run one call, preferably one that ``loop`` waits for. Returns whether one ran."""
 
+    def wait(
+        self,
+        loop: InlineLoop,
+        done: Callable[[], bool],
+        deadline_ns: int | None,
+        *,
+        others: bool = False,
+    ) -> bool:
+        """Run what there is to run until ``done()``; ``others`` says that others may end it."""
+
 
 class InlineSession(Session):
     """The session of a virtual process."""
@@ -118,12 +128,14 @@ class InlineSession(Session):
             aio.call_later(PAUSE_S, self._tick, aio)
         )
 
-    def serve(self, done: Callable[[], bool], timeout_s: float | None) -> None:
+    def serve(
+        self, done: Callable[[], bool], timeout_s: float | None, *, others: bool = False
+    ) -> None:
         """Run what there is to run until ``done()``, or time has run out."""
         deadline = None
         if timeout_s is not None:
             deadline = time.monotonic_ns() + int(max(0.0, timeout_s) * 1e9)
-        self._pump.wait(self.loop, done, deadline)
+        self._pump.wait(self.loop, done, deadline, others=others)
 
 
 class InlineFuture(RefFuture):
@@ -183,6 +195,6 @@ class _PumpingEvent(threading.Event):
         self._session = session
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Do the work that ends the wait."""
-        self._session.serve(self.is_set, timeout)
+        """Do the work that ends the wait; futures of other kinds may be waited for as well."""
+        self._session.serve(self.is_set, timeout, others=True)
         return self.is_set()

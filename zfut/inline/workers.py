@@ -65,15 +65,7 @@ class Worker:
         self.coroutines: Coroutines | None = None
         self._created = False
 
-    # ---------------------------------------------------------------- what it could run
-
-    def serves(self, tasks: dict[bytes, None]) -> bool:
-        """Whether one of these calls is here, running as a coroutine or waiting for its turn."""
-        inbox = self.machine.executor.inbox
-        for queue in (inbox.queue, inbox.nested):
-            if any(call.spec.task_id in tasks for call in queue):
-                return True
-        return self.coroutines is not None and any(name in tasks for name in inbox.running)
+    # ---------------------------------------------------------------- running
 
     def _take(self) -> Call | None:
         """Start a call if one may run. The caller holds the lock."""
@@ -82,8 +74,6 @@ class Worker:
             return executor.inbox.take_nested()
         limit = executor.max_concurrency if self._created else 1
         return executor.take() if len(executor.inbox.running) < limit else None
-
-    # ---------------------------------------------------------------- running
 
     def step(self) -> bool:
         """Run one call, one round of the event loop, or the end. Returns whether anything ran."""
@@ -139,10 +129,10 @@ class Worker:
 
     def _end_if_due(self) -> bool:
         """End as the user's code, or the machine, asked for. Returns whether it did."""
+        if not self.loop.alive or (self.coroutines is not None and self.coroutines.turning):
+            return False
         wanted = self.runner.exit_wanted
         inbox = self.machine.executor.inbox
-        if not self.loop.alive:
-            return False
         if wanted:
             self._leave(EXIT_ACTOR if wanted == "exit_actor" else int(wanted[5:]) & 0xFF)
         elif self.ending is not None and not (inbox.queue or inbox.running):
@@ -153,18 +143,26 @@ class Worker:
 
     def _leave(self, code: int) -> None:
         """Say goodbye and end; the last answers arrive together with the news of the end."""
-        if code != EXIT_CONSTRUCTOR and not self.machine.executor.inbox.running:
-            with self._pump.threads.running(self, f"{self.runner.class_name}.on_exit()"), apart():
+        with self.loop.lock:
+            self.loop.handle(time.monotonic_ns())
+        self._close_coroutines()
+        if code != EXIT_CONSTRUCTOR:
+            with self._pump.threads.running(self, "on_exit()"), apart():
                 self.loop.context.copy().run(self.runner.farewell)
-        self._pump.end(self, describe_exit(code))
+        with self.loop.lock:
+            self._pump.end(self, describe_exit(code))
+            self._pump.node.handle(time.monotonic_ns())
 
     def dispose(self) -> bool:
         """Let go of what the process was. Returns False if its code still is on a stack."""
         if any(frame.worker is self for frame in self._pump.threads.frames):
             return False
         self.runner.instance = None
-        if self.coroutines is not None:
-            with apart():
-                self.coroutines.close()
-            self.coroutines = None
+        self._close_coroutines()
         return True
+
+    def _close_coroutines(self) -> None:
+        closing, self.coroutines = self.coroutines, None
+        if closing is not None:
+            with self._pump.threads.running(self, "the end of its coroutines"), apart():
+                self.loop.context.copy().run(closing.close)

@@ -56,6 +56,8 @@ def draw_setting(rng: Random) -> tuple[Setting, Chances, Strikes]:
         exits=rng.choice((0.0, 0.0, 0.02)),
         retries=rng.choice((3, 1, -1)),
     )
+    if chances.exits:
+        chances.retries = max(1, chances.retries)  # or a task that exits is tried for ever
     strikes = Strikes()
     if rng.random() < 0.5:
         strikes.kills = rng.randrange(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class HeapStore:
-    """The same as ``Arena``, on a bytearray."""
+    """The same as ``Arena``, on memory that only this process has; what is unused costs nothing."""
 
     def __init__(self, capacity_bytes: int) -> None:
         check_capacity(capacity_bytes)
         self.info = ArenaInfo(kind="heap", path="", capacity_bytes=capacity_bytes)
-        self._bytes = bytearray(capacity_bytes)
+        self._bytes = mmap(-1, capacity_bytes, flags=MAP_PRIVATE | MAP_ANONYMOUS)
         self._end = capacity_bytes  # close
         self._read = reader(self._bytes, capacity_bytes)
 

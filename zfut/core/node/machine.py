@@ -217,6 +217,9 @@ class NodeMachine:
         self.head.on_process_died(uid)
         self._scarce.pop(uid, None)
         witnesses = self.watchers.pop(uid, {})
+        if uid in self.lending.lent:  # a Watch may be under way: all are asked what they need
+            witnesses.update(dict.fromkeys(self.drivers))
+            witnesses.update(dict.fromkeys(self.granting.pool.greeted()))
         for others in self.watchers.values():
             others.pop(uid, None)
         self.lending.died(uid, witnesses)

@@ -82,6 +82,10 @@ class WorkerPool:
         """Return workers that live no actor."""
         return [worker for worker in self.workers.values() if not worker.actor_id]
 
+    def greeted(self) -> list[bytes]:
+        """Return the workers that have a mailbox."""
+        return [worker.uid for worker in self.workers.values() if worker.state != STARTING]
+
     def check(self) -> None:
         """Assert the invariants above."""
         for worker in self.workers.values():
