@@ -173,7 +173,8 @@ def kernel() -> Check:
 def session_directory() -> Check:
     """Make the directory of a session, for a moment, and measure the paths of its sockets."""
     from zfut.actors import places  # noqa: PLC0415
-    from zfut.actors.mailbox import IPC_PATH_MAX, socket_path  # noqa: PLC0415
+    from zfut.actors.mailbox import socket_path  # noqa: PLC0415
+    from zfut.actors.places import IPC_PATH_MAX  # noqa: PLC0415
     from zfut.errors import SessionError  # noqa: PLC0415
 
     advice = "Set ZFUT_SESSION_DIR to a directory of yours."

@@ -12,12 +12,15 @@ from zfut.core import events as e
 from zfut.core.owner.records import ACTOR, FAILED, ObjectRow, Task, Template
 from zfut.ids import PUT_INDEX
 from zfut.refs import ObjectRef
+from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.wire import serialize
 from zfut.wire.specs import Address, Stored
 
 
-_PackedArgs = tuple[int, bytes | Stored, tuple[tuple[bytes, Address], ...]]
-"""Encoding, bytes or place, and the references inside."""
+_PackedArgs = tuple[
+    int, bytes | Stored, tuple[tuple[bytes, Address], ...], ObjectRef[Any] | None
+]
+"""Encoding, bytes or place, the references inside, and what holds the place."""
 
 
 class ArgumentHold:
@@ -46,16 +49,15 @@ class Values(Binding):
         """Hand a call in and return its references; nothing waits."""
         if self.closed:
             self.check_open()
-        args = task.args
         task_id = task.task_id
         count = task.num_returns
         if count == 1:  # made before the call is handed in: an interrupt then leaks nothing
             refs = [ObjectRef(task_id + b"\0\0\0\1", self.address, self, self.loop.drop)]
         else:
             refs = [self.make_ref(task_id + (i + 1).to_bytes(4, "big")) for i in range(count)]
+        hold, task.hold = task.hold, None
         self.loop.post(task)
-        if type(args) is Stored:
-            self.loop.drop(args.object_id)  # put for this call: the call holds it
+        del hold  # the call holds it from here on
         return refs
 
     def make_task(
@@ -73,10 +75,10 @@ class Values(Binding):
         if kwargs:
             kwargs = self._plain_kwargs(kwargs, deps)
         if not kwargs and len(deps) == len(args):
-            packed: _PackedArgs = (0, b"", ())
+            packed: _PackedArgs = (0, b"", (), None)
         else:
             packed = self._pack_args(template, tuple(plain), kwargs)
-        encoding, data, nested = packed
+        encoding, data, nested, hold = packed
         now = running.get()
         return Task(
             self.uid + next(self._tasks).to_bytes(8, "big"),
@@ -88,6 +90,7 @@ class Values(Binding):
             nested,
             now.depth + 1,
             trace=now.trace,
+            hold=hold,
         )
 
     def _dep(self, where: int | str, ref: ObjectRef[Any]) -> tuple[int | str, bytes, Address]:
@@ -114,11 +117,11 @@ class Values(Binding):
         if nested:
             self.check_inside(packed)
         if packed.size_bytes <= self.config.inline_max_bytes:
-            return packed.encoding, packed.to_bytes(), nested
+            return packed.encoding, packed.to_bytes(), nested, None
         object_id = self.new_task_id() + PUT_INDEX
-        stored = self.write(packed, object_id, self.address)
-        self.loop.post(e.PutStored(stored, nested))
-        return packed.encoding, stored, ((object_id, self.address),)
+        hold = self.make_ref(object_id)
+        stored = self._put_stored(packed, object_id)
+        return packed.encoding, stored, ((object_id, self.address),), hold
 
     # ---------------------------------------------------------------- values
 
@@ -139,25 +142,43 @@ class Values(Binding):
                 e.PutInline(object_id, packed.encoding, packed.to_bytes(), packed.refs)
             )
         else:
-            stored = self.write(packed, object_id, self.address)
-            self.loop.post(e.PutStored(stored, packed.refs))
+            self._put_stored(packed, object_id)
         return ref
 
+    def _put_stored(self, packed: serialize.Packed, object_id: bytes) -> Stored:
+        """Write a value of ours and hand it in.
+
+        Ctrl-C may come before or after, not between: memory that nobody knows of stays taken.
+        """
+        while True:
+            with shielded(_nothing) as shield:
+                stored = self.write(packed, object_id, self.address, shield=shield)
+                if stored is not None:
+                    self.loop.post(e.PutStored(stored, packed.refs))
+                    return stored
+            # The program's own handler of Ctrl-C let it go on.
+
     def write(
-        self, packed: serialize.Packed, object_id: bytes, owner: Address, attempt: int = 0
-    ) -> Stored:
-        """Write a value into the arena, waiting for room if need be.
+        self,
+        packed: serialize.Packed,
+        object_id: bytes,
+        owner: Address,
+        attempt: int = 0,
+        shield: Shield | NoShield = NO_SHIELD,
+    ) -> Stored | None:
+        """Write a value into the arena, waiting for room if need be; None: ``shield`` was hit.
 
         Raises ObjectStoreFullError with the figures if none came free in time.
         """
         if self.closed:
             self.check_open()
-        offset = self._allocate(packed.size_bytes, owner.uid)
+        offset = self._allocate(packed.size_bytes, owner.uid, shield)
+        if offset is None:
+            return None
         try:
             self.store.write(offset, packed.parts, packed.offsets)
         except BaseException:
-            with self.loop.lock:
-                self.owner.ledger.memory.free(offset)
+            self._free(offset)
             raise
         return Stored(
             object_id,
@@ -170,7 +191,7 @@ class Values(Binding):
             packed.encoding,
         )
 
-    def _allocate(self, size_bytes: int, owner: bytes) -> int:
+    def _allocate(self, size_bytes: int, owner: bytes, shield: Shield | NoShield) -> int | None:
         loop = self.loop
         with loop.lock:
             offset = self.owner.ledger.memory.allocate(size_bytes, owner)
@@ -179,11 +200,22 @@ class Values(Binding):
         loop.turn()
         call_id, pending = self.new_call()
         loop.post(e.AllocateMemory(call_id, size_bytes, owner))
-        self.wait_for(call_id, pending, None)
+        loop.wait(pending, None, lambda: shield.hit)
+        with loop.lock:
+            if not pending.done:
+                pending.callback = lambda: self._free(pending.outcome)
+                return None
+        self._check_loop()
         outcome = pending.outcome
         if isinstance(outcome, int):
             return outcome
         raise errors.ObjectStoreFullError(size_bytes, str(outcome))
+
+    def _free(self, offset: object) -> None:
+        """Nothing was made of this memory."""
+        if isinstance(offset, int):
+            with self.loop.lock:
+                self.owner.ledger.memory.free(offset)
 
     def value_of(self, object_id: bytes, row: ObjectRow, *, copy: bool = False) -> Any:
         """Return the value of a ready object, or raise its error."""
@@ -213,16 +245,17 @@ class Values(Binding):
         if copy:
             held = self.store.read(stored.offset, stored.size_bytes, _nothing)
             return self._unpack(object_id, stored.encoding, bytearray(held))
-        with self.loop.lock:
-            row = self._rows.get(object_id)
-            if row is not None and (row.owner is None or row.tokens):
-                row.local += 1
-            else:
-                row = None
-        if row is None:
-            self.loop.post(e.RefArrived(object_id, stored.owner, cover.get()))
         drop = self.loop.drop
-        view = self.store.read(stored.offset, stored.size_bytes, lambda: drop(object_id))
+        with shielded(_nothing):
+            with self.loop.lock:
+                row = self._rows.get(object_id)
+                if row is not None and (row.owner is None or row.tokens):
+                    row.local += 1
+                else:
+                    row = None
+            if row is None:
+                self.loop.post(e.RefArrived(object_id, stored.owner, cover.get()))
+            view = self.store.read(stored.offset, stored.size_bytes, lambda: drop(object_id))
         return self._unpack(object_id, stored.encoding, view)
 
     def read_argument(self, stored: Stored, holds: list[ArgumentHold]) -> Any:

@@ -14,7 +14,8 @@ import pytest
 import zmq
 
 from tests.cluster.leftovers import Footprint, assert_unchanged, new_base, until
-from zfut.actors.mailbox import HELLO_MAX_BYTES, IPC_PATH_MAX, Mailbox, socket_path
+from zfut.actors.mailbox import HELLO_MAX_BYTES, Mailbox, socket_path
+from zfut.actors.places import IPC_PATH_MAX
 from zfut.core.events import Received
 from zfut.errors import SessionError
 from zfut.wire import messages as m

@@ -20,8 +20,9 @@ from zfut.actors.mailbox import Mailbox
 from zfut.config import Config
 from zfut.core import effects as f
 from zfut.core.owner.machine import OwnerMachine
-from zfut.ids import PROGRAM_SPAWN, NodeUid, proc_uid
+from zfut.ids import PROGRAM_SPAWN, NodeUid, ProcUid, proc_uid
 from zfut.session import Session
+from zfut.shield import shielded
 from zfut.store import Arena
 from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_owner
@@ -51,15 +52,24 @@ class Driver:
         uid = proc_uid(NodeUid(manager[:8]), spawn, secrets.token_bytes(4))
         config = Config(**contents.config)  # type: ignore[arg-type]
         places.raise_file_limit()
+        with contextlib.ExitStack() as undo:
+            self._join(uid, config, undo)
+            undo.pop_all()
+
+    def _join(self, uid: ProcUid, config: Config, undo: contextlib.ExitStack) -> None:
+        contents, manager = self.contents, self.manager
         self.arena = Arena.attach(contents.arena)
+        undo.callback(self.arena.close)
         hello = m.Hello(
             m.PROTOCOL_VERSION, bytes.fromhex(contents.key), uid, "driver", os.getpid()
         )
         mailbox = Mailbox(
-            f"{directory}/s", hello, decode_to_owner, config.message_max_bytes
+            f"{self.directory}/s", hello, decode_to_owner, config.message_max_bytes
         )
+        undo.callback(mailbox.close)
         owner = OwnerMachine(uid, manager, config, WordedFailures())
         self.loop = Loop(owner, mailbox)
+        undo.callback(self.loop.close, "it could not be joined")
         self.session = Session(uid, self.loop, owner, self.arena, config)
         self.loop.handlers = {
             f.Forget: lambda effect: mailbox.forget(effect.uid),
@@ -67,6 +77,7 @@ class Driver:
             f.Interrupt: lambda effect: self._interrupted(effect.why),
         }
         self._manager_fd = self._watch_manager()
+        undo.callback(os.close, self._manager_fd)
         with self.loop.lock:
             mailbox.greet(manager)
         self.loop.start_background()
@@ -101,6 +112,10 @@ class Driver:
 
     def close(self) -> None:
         """Leave the session; a node that was started for this program ends with it."""
+        with shielded(_nothing):
+            self._close()
+
+    def _close(self) -> None:
         self.session.closed = self.session.closed or "it was shut down"
         if os.getpid() != self.session._pid:  # noqa: SLF001  a fork must not end its parent's
             return
@@ -117,12 +132,32 @@ class Driver:
         self.arena.close()
 
 
+def _nothing() -> None:
+    return
+
+
 def _note(effect: f.Note) -> None:
     level = logging.getLevelName(effect.level.upper())
     if log.hasHandlers():
         log.log(level, "%s", effect.text)
     elif level >= logging.WARNING:
         sys.stderr.write(f"zfut: {effect.text}\n")
+
+
+def _make(
+    contents: places.SessionFile, directory: Path, launched: start.Launched | None = None
+) -> Driver:
+    """Join; Ctrl-C may come before or after, and leaves nothing."""
+    driver: Driver | None = None
+    try:
+        with shielded(_nothing):
+            driver = Driver(contents, directory)
+            driver.launched = launched
+    except BaseException:
+        if driver is not None:
+            driver.close()
+        raise
+    return driver
 
 
 def join(address: str) -> Driver:
@@ -134,7 +169,7 @@ def join(address: str) -> Driver:
         named = address in ("auto", contents.session, contents.name, str(directory))
         if named and (contents.embedded is False or address != "auto"):
             if places.alive(contents.manager_pid, contents.manager_started):
-                return Driver(contents, directory)
+                return _make(contents, directory)
     raise errors.SessionError(
         f"the session {address!r}",
         f"no node of yours runs it on this machine (looked in {places.base_directory()}); "
@@ -148,15 +183,20 @@ def start_embedded(
     """Start a node that ends with this program, and join it."""
     begun = time.monotonic()
     sys_path = [entry or os.getcwd() for entry in sys.path]
-    plan = start.make_plan(resources, config, embedded=True, sys_path=sys_path)
-    launched = start.launch(plan)
-    contents = start.await_ready(launched)
+    plan: start.NodePlan | None = None
+    launched: start.Launched | None = None
     try:
-        driver = Driver(contents, Path(plan.directory))
+        with shielded(_nothing):
+            plan = start.make_plan(resources, config, embedded=True, sys_path=sys_path)
+            launched = start.launch(plan)
+        contents = start.await_ready(launched)
+        driver = _make(contents, Path(plan.directory), launched)
     except BaseException:
-        launched.end()
+        if launched is not None:
+            launched.end()
+        elif plan is not None:
+            places.remove(Path(plan.directory))
         raise
-    driver.launched = launched
     if contents.arena.advice:
         _note(f.Note("warning", contents.arena.advice))
     if progress is not None:

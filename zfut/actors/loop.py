@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from zfut.actors.mailbox import Mailbox, MailboxError
-from zfut.actors.shield import NO_SHIELD, NoShield, Shield, shielded
+from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, Woken
 from zfut.waiting import Pending

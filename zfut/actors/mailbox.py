@@ -26,15 +26,13 @@ from typing import Any
 import msgspec
 import zmq
 
+from zfut.actors.places import IPC_PATH_MAX
 from zfut.core.events import Received
 from zfut.errors import SessionError
 from zfut.wire import messages as m
 from zfut.wire.codec import ROUTE_BYTES, encode, join, route_prefix
 
 log = logging.getLogger("zfut.mailbox")
-
-IPC_PATH_MAX = 107
-"""A Unix socket's path has at most this many bytes."""
 
 MESSAGE_FRAMES = 3
 """The sender's name, the header, and the payload if there is one."""

@@ -27,6 +27,11 @@ from zfut.store.backend import ArenaInfo
 
 FILES_WANTED = 65_536
 
+IPC_PATH_MAX = 107
+"""A Unix socket's path has at most this many bytes."""
+
+SOCKET_NAME_BYTES = len("/s/") + 16
+
 
 class SessionFile(msgspec.Struct, frozen=True):
     """What a process of the same user needs to join a session."""
@@ -88,6 +93,12 @@ def base_directory() -> Path:
 def make_session_directory() -> Path:
     """Make the directory of a new session; its name is the session's."""
     directory = base_directory() / secrets.token_hex(4)
+    length = len(os.fsencode(directory)) + SOCKET_NAME_BYTES
+    if length > IPC_PATH_MAX:
+        raise SessionError(
+            f"the paths of sockets in {directory} would have {length} bytes; the system allows "
+            f"{IPC_PATH_MAX}. Set ZFUT_SESSION_DIR to a shorter directory"
+        )
     (directory / "s").mkdir(mode=0o700, parents=True)
     directory.chmod(0o700)
     return directory

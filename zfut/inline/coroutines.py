@@ -4,8 +4,8 @@
                          |
                          '-- would sleep: its selector says for how long instead
 
-The event loop is asyncio's own; only its selector never waits, and stops the loop after each look.
-So timers, sockets, executors and what coroutines do among themselves work as anywhere.
+The event loop is asyncio's own; only its selector never waits, and stops the loop after each
+look.  So timers, sockets, executors and what coroutines do among themselves work as anywhere.
 
 What must hold: a round runs on one thread at a time and never inside another round of the same
 loop; the event loop of the program, if one runs below on this stack, does not notice.
@@ -19,14 +19,17 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from zfut.actors.in_flight import InFlight
 from zfut.actors.user_code import Runner
 from zfut.core.executor.machine import ExecutorMachine
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 POOL_NAME = "zfut-inline"
 """How threads of an actor's default executor are called; the executor's jobs are counted."""
@@ -63,9 +66,11 @@ class ActorEventLoop(asyncio.SelectorEventLoop):
         self.set_default_executor(ThreadPoolExecutor(thread_name_prefix=POOL_NAME))
         self.jobs = 0
 
-    def run_in_executor(self, *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """Run a function in a thread, and count it until it ends."""
-        future: asyncio.Future[Any] = super().run_in_executor(*args)
+        future = super().run_in_executor(executor, func, *args)
         self.jobs += 1
         future.add_done_callback(self._job_ended)
         return future

@@ -53,7 +53,7 @@ class Driver(Protocol):
         """Let every loop handle what is there."""
 
     def wait(self, loop: InlineLoop, done: Callable[[], bool], deadline_ns: int | None) -> bool:
-        """Run what there is to run until ``done()`` or the deadline. Returns whether it is done."""
+        """Run what there is to run until ``done()``, or the deadline; says whether done."""
 
 
 class InlineLoop:
@@ -65,7 +65,7 @@ class InlineLoop:
         self.inbox: deque[Any] = deque()
         self.arrived: deque[Letter] = deque()
         self.calls: dict[int, Pending] = {}
-        self.looked_to: dict[int, int] = {}  # needs.Walk: how many of a wait's objects are ready
+        self.looked_to: dict[int, int] = {}  # needs.Walk: where each wait's pending ones begin
         self.closed = ""
         self.alive = True
         self.context = contextvars.Context()
@@ -87,7 +87,7 @@ class InlineLoop:
 
     # ---------------------------------------------------------------- user code
 
-    def post(self, event: Any) -> None:
+    def post(self, event: object) -> None:
         """Hand an event in; it is handled at the next turn."""
         self.inbox.append(event)
 

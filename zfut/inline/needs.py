@@ -1,9 +1,10 @@
 """What a wait needs, and the words for a wait that nothing can end.
 
-A call on top of another one on a stack has to end before the lower one can go on.  So what runs on
-top of a wait should be what it waits for: otherwise a call that needs the lower one may sit on
-it for good.  All tables are in this process, so the way from a reference to the calls that
-make it can be walked: arguments, the calls ahead at an actor, and what running coroutines await.
+A call on top of another one on a stack has to end before the lower one can go on.  So what
+runs on top of a wait should be what it waits for: otherwise a call that needs the lower one
+may sit on it for good.  All tables are in this process, so the way from a reference to the
+calls that make it can be walked: arguments, the calls ahead at an actor, and what running
+coroutines await.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Walk:
                 self._look(loop, object_id)
 
     def _waits_of(self, loop: InlineLoop) -> None:
-        """Everything that somebody in this process waits for is needed, the last wait's first."""
+        """Everything that somebody in this process waits for is needed, the last wait first."""
         owner = loop.owner
         if owner is None:
             return
@@ -64,7 +65,7 @@ class Walk:
             while at < len(ids) and not _is_pending(owner, ids[at]):
                 at += 1
             loop.looked_to[wait.call_id] = at  # what is ready stays ready
-            self._todo.extend((loop, object_id) for object_id in ids[at : at + LOOKS_MAX])
+            self._todo.extend((loop, name) for name in ids[at : at + LOOKS_MAX])
             if len(self._todo) >= LOOKS_MAX:
                 return
 

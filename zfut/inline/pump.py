@@ -4,8 +4,8 @@
     step       one call runs, or one round of an actor's event loop
     wait       deliver and step until the wait is over; else until a timer is due
 
-A wait inside a call pumps on top of that call.  Among the calls that may run, those go first that
-the wait needs; else workers take turns, so the same program runs the same way each time.
+A wait inside a call pumps on top of that call.  Among the calls that may run, those go first
+that the wait needs; else workers take turns, so the same program runs the same way each time.
 
 What must hold: nothing of the user's runs under the lock; a wait that nothing can end says so.
 """
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-from zfut.actors.shield import shielded
+from zfut.shield import shielded
 from zfut.config import Config
 from zfut.core import effects as f
 from zfut.core.events import ProcessEnded, ProcessStarted
@@ -96,9 +96,7 @@ class Pump:
                 case f.StartWorker(uid):
                     self._start_worker(uid)
                 case f.KillProcess(uid):
-                    worker = self.workers.get(uid)
-                    if worker is not None:
-                        self.end(worker, describe_exit(-signal.SIGKILL))
+                    self._kill(uid)
                 case f.EndProcess(code, why):
                     self._end_process(loop, code, why)
                 case f.Interrupt(why):
@@ -119,6 +117,11 @@ class Pump:
         worker = self.workers[uid] = Worker(self, uid)
         self.node.post(ProcessStarted(uid, os.getpid()))
         self.add(worker.loop, "worker")
+
+    def _kill(self, uid: bytes) -> None:
+        worker = self.workers.get(uid)
+        if worker is not None:
+            self.end(worker, describe_exit(-signal.SIGKILL))
 
     def _end_process(self, loop: InlineLoop, code: int, why: str) -> None:
         worker = self.workers.get(loop.uid)
@@ -169,9 +172,9 @@ class Pump:
         *,
         others: bool = False,
     ) -> bool:
-        """Run what there is to run until ``done()`` or the deadline. Returns whether it is done.
+        """Run what there is to run until ``done()``, or the deadline; says whether done.
 
-        Raises UsageError if nothing can ever end it; ``others`` says that something outside may.
+        Raises UsageError if nothing can ever end it; ``others`` says that something else may.
         """
         began = time.monotonic()
         tried = False
@@ -189,7 +192,7 @@ class Pump:
     def _rest(
         self, loop: InlineLoop, deadline_ns: int | None, began: float, *, others: bool
     ) -> float:
-        """Nothing can run now: sleep until a timer is due, or until something happens outside."""
+        """Nothing can run now: sleep until a timer is due, or something happens outside."""
         due = [at for at in (self._wake_at(), deadline_ns) if at is not None]
         with self.threads.resting():
             others = others or self.threads.others_may_act() or self._waits_outside()
@@ -199,14 +202,17 @@ class Pump:
             time.sleep(max(0.0, min(left, PAUSE_S) if others else left))
         if time.monotonic() - began < self.config.log_blocked_get_s:
             return began
-        log.warning("a wait has nothing to run, only others can end it: %s", needs.deadlock(self, loop).text)
+        what = needs.deadlock(self, loop).text
+        log.warning("a wait has nothing to run, only others can end it: %s", what)
         return float("inf")
 
     def _wake_at(self) -> int | None:
         wakes = [loop.machine.wake_at() for loop in self.loops.values()]
-        for worker in self.workers.values():
-            if worker.coroutines is not None and not worker.coroutines.turning:
-                wakes.append(worker.coroutines.aio.wake_at())
+        wakes += [
+            worker.coroutines.aio.wake_at()
+            for worker in self.workers.values()
+            if worker.coroutines is not None and not worker.coroutines.turning
+        ]
         return min((at for at in wakes if at is not None and at < NEVER_NS), default=None)
 
     def _waits_outside(self) -> bool:

@@ -8,7 +8,6 @@ meanwhile; so each of these runs one call first.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import threading
 import time
 import weakref
@@ -87,7 +86,7 @@ class InlineSession(Session):
                 self.glance()
         return super().ready_split(refs, need, timeout_s)
 
-    def ask(self, make: Callable[[int], Any], timeout_s: float = 30.0) -> Any:
+    def ask(self, make: Callable[[int], Any], timeout_s: float = 30.0) -> Any:  # noqa: ANN401
         """Send the node a question that carries the call's number, and return its answer."""
         self.check_open()
         self.glance()
@@ -108,7 +107,7 @@ class InlineSession(Session):
         return (yield from super().awaiting(ref))
 
     def help_event_loop(self) -> None:
-        """See to it that the running event loop, if there is one, pumps while something waits."""
+        """See to it that the running event loop, if any, pumps while something waits."""
         try:
             aio = asyncio.get_running_loop()
         except RuntimeError:
@@ -124,9 +123,10 @@ class InlineSession(Session):
         self._pump.deliver()
         ran = self._pump.step(self.loop)
         self._pump.deliver()
-        self._ticks[aio] = aio.call_soon(self._tick, aio) if ran else (
-            aio.call_later(PAUSE_S, self._tick, aio)
-        )
+        if ran:
+            self._ticks[aio] = aio.call_soon(self._tick, aio)
+        else:
+            self._ticks[aio] = aio.call_later(PAUSE_S, self._tick, aio)
 
     def serve(
         self, done: Callable[[], bool], timeout_s: float | None, *, others: bool = False
@@ -147,7 +147,7 @@ class InlineFuture(RefFuture):
         super().__init__(session, ref)
         self._waiters: list[Any] = _Waiters(session)  # those of concurrent.futures.wait()
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401
         """Return the value, or raise the error, once it is known."""
         began = time.monotonic()
         self._zfut.serve(super().done, timeout)
@@ -182,7 +182,7 @@ class _Waiters(list[Any]):
         super().__init__()
         self._session = session
 
-    def append(self, waiter: Any) -> None:
+    def append(self, waiter: Any) -> None:  # noqa: ANN401
         """Note a waiter; one waits for several futures."""
         if not isinstance(waiter.event, _PumpingEvent):
             waiter.event = _PumpingEvent(self._session)

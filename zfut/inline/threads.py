@@ -1,8 +1,8 @@
 """Whose code runs: which virtual process a thread works for, and what is on the stacks.
 
-A call runs in a context of its own, which says whose it is; coroutines and ``asyncio.to_thread``
-inherit it.  A bare thread does not: it belongs to the call in which it was started.  So each call
-knows the threads that were there before it; a thread that was not belongs to it.
+A call runs in a context of its own, which says whose it is; coroutines and
+``asyncio.to_thread`` inherit it.  A bare thread does not: it belongs to the call in which it
+was started.  So each call knows the threads that were there before it.
 
 What must hold: a thread that no call started belongs to the program.
 """

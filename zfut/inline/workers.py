@@ -3,8 +3,8 @@
     calls one at a time ---- constructor of a class with coroutines returned ----> event loop
               '------------ exit, kill, or nothing left to do ------> gone <-----------'
 
-A threaded actor runs its calls here one at a time too, but while one waits in ``get`` others may
-run on top of it, up to ``max_concurrency``.
+A threaded actor runs its calls here one at a time too, but while one waits in ``get`` others
+may run on top of it, up to ``max_concurrency``.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class InlineRunner(Runner):
 
     interrupt: BaseException | None = None
 
-    def failed(
-        self, call: Call, name: str, error: BaseException, took: int
-    ) -> Returned | None:
+    def failed(self, call: Call, name: str, error: BaseException, took: int) -> Returned | None:
         """Say how a call failed; None: the end of the process is the answer."""
         if isinstance(error, Killed):
             return None
@@ -76,7 +74,7 @@ class Worker:
         return executor.take() if len(executor.inbox.running) < limit else None
 
     def step(self) -> bool:
-        """Run one call, one round of the event loop, or the end. Returns whether anything ran."""
+        """Run one call, one round of the event loop, or the end; says whether anything ran."""
         if not self.loop.alive:
             return False
         ran = self._turn() if self.coroutines is not None else self._run_one()

@@ -50,7 +50,11 @@ EXIT_CONSTRUCTOR = 224
 
 
 class Setting(Struct):
-    """What kind of cluster and which chances a seed means."""
+    """What kind of cluster a seed means, and how much chance there is in it.
+
+    ``preempt``: user code is interrupted between two things it does.  ``batches``: all that has
+    arrived is handled at once.  ``losses``: what a process that ends in peace sent last is lost.
+    """
 
     cpus: int = 2
     drivers: int = 1
@@ -58,6 +62,9 @@ class Setting(Struct):
     latency: Latency = Latency(50_000, 0, 0.0)
     start_ns: int = 3_000_000
     preempt: float = 0.2
+    jitter_ns: int = 20_000
+    batches: float = 0.5
+    losses: float = 0.1
     config: Config = Config()
 
 
@@ -161,7 +168,7 @@ class Cluster:
             return
         self.turn(process)
         why = ENDS.get(code, f"it exited with code {code}")
-        self._end(process, why, peaceful=self.rng.random() < 0.9)
+        self._end(process, why, peaceful=self.rng.random() >= self.setting.losses)
 
     def farewell(self, driver: Process) -> None:
         """A program leaves the session."""
@@ -181,9 +188,12 @@ class Cluster:
             return 1 + int(self.rng.random() * usual_ns)
         return self.setting.latency.draw(self.rng)
 
+    def _moment(self) -> int:
+        return 1 + int(self.rng.random() * self.setting.jitter_ns)
+
     def soon(self, process: Process) -> None:
         """The process has something to handle."""
-        self._turn_by(process, self.now + 1 + int(self.rng.random() * 20_000))
+        self._turn_by(process, self.now + self._moment())
 
     def _turn_by(self, process: Process, when: int) -> None:
         if process.alive and (process.turn_at < 0 or when < process.turn_at):
@@ -231,7 +241,7 @@ class Cluster:
                 machine.handle(event, now)
                 self.events += 1
             self._perform(process, machine.settle(now))
-        count = len(arrived) if self.rng.random() < 0.5 else min(1, len(arrived))
+        count = len(arrived) if self.rng.random() < self.setting.batches else min(1, len(arrived))
         for _ in range(count):
             sender, head, payload = arrived.popleft()
             event = Received(sender, self._decode(process, head), payload)
@@ -311,6 +321,15 @@ class Cluster:
             self._dates += 1
             heappush(self._calendar, (at, self._dates, self._arrive, (link,)))
 
+    def hold(self, sender: Process, to: Process) -> None:
+        """What one process sends another is under way until ``let_go``."""
+        self.network.hold(sender.uid, to.uid)
+
+    def let_go(self, sender: Process, to: Process) -> None:
+        """What was held up arrives."""
+        for at, link in self.network.let_go(sender.uid, to.uid, self.now):
+            self.at(at - self.now, self._arrive, link)
+
     def _complete(self, process: Process, call_id: int, outcome: object) -> None:
         pending = process.calls.pop(call_id, None)
         if pending is None:
@@ -318,7 +337,7 @@ class Cluster:
         pending.outcome = outcome
         pending.done = True
         if pending.thread is not None:
-            self.at(self._delay(20_000), self.resume, pending.thread, pending)
+            self.at(self._moment(), self.resume, pending.thread, pending)
 
     def _kill_now(self, uid: bytes) -> None:
         process = self.processes.get(uid)
@@ -335,14 +354,14 @@ class Cluster:
             process.alive = False
             return
         process.end = effect
-        self.at(self._delay(20_000), self._start_calls, process)
+        self.at(self._moment(), self._start_calls, process)
 
     def _interrupt(self, process: Process, why: str) -> None:
         process.over = process.over or why
         for pending in process.calls.values():
             pending.done = True
             if pending.thread is not None:
-                self.at(self._delay(20_000), self.resume, pending.thread, pending)
+                self.at(self._moment(), self.resume, pending.thread, pending)
         process.calls.clear()
 
     # ---------------------------------------------------------------- user code
@@ -352,7 +371,7 @@ class Cluster:
         thread = Thread(process)
         thread.code = code(thread)
         process.threads.append(thread)
-        self.at(self._delay(20_000), self.resume, thread, None)
+        self.at(self._moment(), self.resume, thread, None)
         return thread
 
     def _start_calls(self, process: Process) -> None:
@@ -448,7 +467,7 @@ class Cluster:
             self.turn(process)
             if machine.executor.exiting == "constructor failed":
                 self.leave(process, EXIT_CONSTRUCTOR)
-            self.at(self._delay(20_000), self._start_calls, process)
+            self.at(self._moment(), self._start_calls, process)
         elif self.rng.random() < 0.5:
             self.at(1, self._start_calls, process)
         else:

@@ -98,14 +98,14 @@ class Faults:
         workers = cluster.workers()
         if workers:
             victim = workers[cluster.rng.randrange(len(workers))]
-            cluster.ghost.crashed[victim.uid] = None
+            cluster.ghost.killed += 1
             cluster.kill(victim)
 
     def _kill_driver(self) -> None:
         cluster = self._cluster
         victim = cluster.drivers[-1]
         if victim.alive:
-            cluster.ghost.crashed[victim.uid] = None
+            cluster.ghost.killed += 1
             cluster.kill(victim, "the program ended")
 
     def _pause(self) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from zfut.core.effects import Send
 from zfut.core.executor.inbox import METHOD, TASK, Call
+from zfut.core.node.granting import ATTEMPTS
 from zfut.core.owner.records import FAILED, PENDING, ObjectRow, Task
 from zfut.sim.arena import Violation
 from zfut.sim.values import Failure, Handle, Plan, read_failure
@@ -34,6 +35,7 @@ class Told(Struct):
     actor_id: bytes = b""
     cancelled: bool = False
     has_deps: bool = False
+    weak: bool = False  # an actor called itself: its handle of itself holds nothing
     pushed: dict[bytes, None] = field(default_factory=dict)
 
 
@@ -61,7 +63,8 @@ class Ghost:
         self.actors: dict[bytes, TrueActor] = {}
         self.exit_wanted: dict[bytes, int] = {}
         self.exits: dict[int, None] = {}
-        self.crashed: dict[bytes, None] = {}
+        self.killed = 0
+        self.gone = 0
         self._givers: dict[tuple[bytes, bytes], dict[bytes, None]] = {}
         self._ran: dict[tuple[bytes, int], str] = {}
         self._orders = 0
@@ -85,6 +88,7 @@ class Ghost:
             self._orders,
             task.actor_id,
             has_deps=bool(task.deps),
+            weak=task.weak,
         )
         self.calls[task.task_id] = self.by_name[told.name] = told
         if task.creation is not None:
@@ -122,6 +126,7 @@ class Ghost:
 
     def ended(self, process: Process) -> None:
         """A process is gone."""
+        self.gone += 1
         process.uses.clear()
 
     def started(self, process: Process, call: Call) -> None:
@@ -221,7 +226,7 @@ class Ghost:
             return failure[1] == told.name and 0 <= told.retries < len(dead)
         if kind == "TaskCancelledError":
             return failure[1] == told.name and told.cancelled
-        return False
+        return kind == "TaskUnschedulableError" and self._no_worker_starts()
 
     def _inner_explained(self, failure: Failure) -> bool:
         """Whether the failure of an argument, of which only its words are known, can be."""
@@ -234,15 +239,24 @@ class Ghost:
             return not self._cluster.lives(failure[2])
         if kind == "TaskCancelledError":
             return self.by_name[failure[1]].cancelled
+        if kind == "TaskUnschedulableError":
+            return self._no_worker_starts()
         if kind == "OwnerDiedError":
             return not self._cluster.lives(failure[2])
         if kind == "ReferenceVoidError":
-            return bool(self.crashed)
+            return self.gone > 0
         if kind == "StoreFull":
             return self._cluster.setting.capacity < 1 << 28
         return kind == "ActorDiedError" and self._actor_ended(failure)
 
+    def _no_worker_starts(self) -> bool:
+        """Whether so many were killed that the node may have given up on starting any."""
+        return self.killed >= ATTEMPTS
+
     def _actor_explained(self, failure: Failure, told: Told) -> bool:
+        if failure[3] == "out of scope" and not self.actors[told.actor_id].handed_on:
+            handle_id = told.actor_id + b"\0\0\0\0"
+            return told.weak or self.excused(told.owner, handle_id)
         return failure[1] == told.actor_id and self._actor_ended(failure)
 
     def _actor_ended(self, failure: Failure) -> bool:
@@ -257,6 +271,8 @@ class Ghost:
             return not lives(actor.worker)
         if reason == "exit_actor":
             return actor.left
+        if reason == "node refused":
+            return self._no_worker_starts()
         if reason == "constructor failed":
             return not why or self._inner_explained(read_failure(why))
-        return reason == "out of scope" and (actor.handed_on or bool(self.crashed))
+        return reason == "out of scope" and (actor.handed_on or self.gone > 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from zfut.core.node.machine import NodeMachine
 from zfut.core.node.resources import CPU
+from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import STATE_NAMES, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
 from zfut.sim.arena import Violation
@@ -35,6 +36,8 @@ def after_turn(cluster: Cluster, process: Process) -> None:
     if isinstance(process.machine, NodeMachine):
         resources_conserved(process.machine)
         leases_have_owners(cluster, process.machine)
+    else:
+        containment_is_counted(process.owner)
     if cluster.turns % EVERY == 0:
         uses_are_held(cluster)
         workers_have_one_owner(cluster)
@@ -132,6 +135,37 @@ def at_rest(cluster: Cluster) -> None:
             _node_is_empty(process.machine)
         else:
             _owner_is_empty(cluster, process)
+
+
+def only_cycles_are_left(cluster: Cluster) -> bool:
+    """Whether rows are left, each held only by values that are left: a cycle that users made."""
+    left = False
+    for process in cluster.processes.values():
+        if not process.alive or isinstance(process.machine, NodeMachine):
+            continue
+        for object_id, row in process.owner.rows.items():
+            left = True
+            if row.local or row.submitted:
+                return False
+            for token, borrower in (row.borrowers or {}).items():
+                held = cluster.processes[borrower].owner.rows.get(object_id)
+                if held is None or token not in (held.tokens or ()):
+                    return False
+    return left
+
+
+def containment_is_counted(owner: OwnerMachine) -> None:
+    """R7, R10: an object counts each value of this process that it is in, once."""
+    count: dict[bytes, int] = {}
+    for row in owner.rows.values():
+        for inner_id, _ in row.contains:
+            count[inner_id] = count.get(inner_id, 0) + 1
+    for object_id, row in owner.rows.items():
+        right = count.get(object_id, 0)
+        require(
+            row.contained_in == right,
+            f"{object_id.hex()} is in {right} values and counts {row.contained_in}",
+        )
 
 
 def _owner_is_empty(cluster: Cluster, process: Process) -> None:

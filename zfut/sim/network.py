@@ -11,6 +11,8 @@ from random import Random
 
 from msgspec import Struct
 
+NEVER = 1 << 60
+
 Letter = tuple[bytes, bytes, bytes]
 """Sender, header and payload, as they cross."""
 
@@ -32,13 +34,14 @@ class Latency(Struct, frozen=True):
 class Link:
     """What one process has under way to another."""
 
-    __slots__ = ("arrives_at", "letters", "receiver", "sender")
+    __slots__ = ("arrives_at", "held_until", "letters", "receiver", "sender")
 
     def __init__(self, sender: bytes, receiver: bytes) -> None:
         self.sender = sender
         self.receiver = receiver
         self.letters: list[tuple[int, Letter]] = []
         self.arrives_at = 0
+        self.held_until = 0
 
 
 class Network:
@@ -52,14 +55,30 @@ class Network:
 
     def send(self, sender: bytes, to: bytes, letter: Letter, now: int) -> tuple[int, Link]:
         """Put a message under way. Returns when it arrives, and on which link."""
-        link = self._links.get((sender, to))
-        if link is None:
-            link = self._links[sender, to] = Link(sender, to)
+        link = self._link(sender, to)
         at = now + self._latency.draw(self._rng)
-        link.arrives_at = at = max(at, link.arrives_at + 1)
+        link.arrives_at = at = max(at, link.arrives_at + 1, link.held_until)
         link.letters.append((at, letter))
         self.under_way += 1
         return at, link
+
+    def _link(self, sender: bytes, to: bytes) -> Link:
+        link = self._links.get((sender, to))
+        if link is None:
+            link = self._links[sender, to] = Link(sender, to)
+        return link
+
+    def hold(self, sender: bytes, to: bytes) -> None:
+        """Let nothing of this pair arrive until ``let_go``."""
+        self._link(sender, to).held_until = NEVER
+
+    def let_go(self, sender: bytes, to: bytes, now: int) -> list[tuple[int, Link]]:
+        """Return when what was held up arrives."""
+        link = self._link(sender, to)
+        link.held_until = 0
+        link.letters = [(now + 1 + i, letter) for i, (_, letter) in enumerate(link.letters)]
+        link.arrives_at = now + 1 + len(link.letters)
+        return [(at, link) for at, _ in link.letters]
 
     def arrived(self, link: Link, now: int) -> list[Letter]:
         """Take out what has arrived by now."""

@@ -56,6 +56,8 @@ def _run(cluster: Cluster, turns_max: int) -> None:
             raise Violation(f"it does not come to rest in {turns_max} turns")
         if not _audit(cluster):
             break
+    if invariants.only_cycles_are_left(cluster):
+        return
     invariants.at_rest(cluster)
     for driver in cluster.drivers:
         if driver.alive:

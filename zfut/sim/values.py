@@ -36,8 +36,8 @@ class Symbol(Struct, frozen=True):
 class Plan(Struct, frozen=True, array_like=True):
     """What a call is to do: its arguments, as far as they are no references.
 
-    ``number`` names the call and seeds what it does; ``expects`` are the numbers of the values
-    that its references at top level stand for.
+    ``number`` names the call and seeds what it does; ``expects`` are its references at top level
+    and the numbers of the values that they stand for.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Plan(Struct, frozen=True, array_like=True):
     sizes: tuple[int, ...]
     budget: int
     slow_ns: int
-    expects: tuple[int, ...] = ()
+    expects: tuple[tuple[bytes, int], ...] = ()
     refs: tuple[Ref, ...] = ()
 
 

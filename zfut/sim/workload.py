@@ -37,6 +37,8 @@ from zfut.wire.specs import OK, RAISED, Address, Failed, Inline, Stored, TaskRes
 
 Refs = tuple[tuple[tuple[bytes, Address], ...], ...]
 
+Expects = tuple[tuple[bytes, int], ...]
+
 TIMEOUT_NS = 30_000_000
 ONE_CPU = (("CPU", 10_000),)
 
@@ -148,12 +150,14 @@ class Workload:
         else:
             plan = unpack_plan(call.args)
             held.append(_open_refs(process, plan, cover, call.owner.uid))
-        for (dep, data), expected in zip(deps, plan.expects, strict=True):
+        for (dep, data), (object_id, expected) in zip(deps, plan.expects, strict=True):
             value = dep.value
             if isinstance(value, Stored):
                 opened = process.read_argument(value, cover)
             else:
-                opened = process.open(unpack(data), cover, call.owner.uid)
+                opened = process.open(unpack(data), cover, object_id[:16])
+            for handle in opened.handles:
+                process.cluster.ghost.given(process.uid, handle.object_id, call.owner.uid)
             assert opened.number == expected, (opened.number, expected)
             held.append(opened)
         return plan
@@ -374,7 +378,7 @@ class Scope:
 
     # ---------------------------------------------------------------- submitting
 
-    def _plan(self, kind: str, expects: tuple[int, ...], nested: list[Handle]) -> Plan:
+    def _plan(self, kind: str, expects: Expects, nested: list[Handle]) -> Plan:
         rng = self.rng
         share = max(0, self.budget) // 3 if self.thread.depth < self.chances.depth else 0
         count = 0 if kind == "create" else (1, 1, 1, 2, 0)[rng.randrange(5)]
@@ -398,7 +402,7 @@ class Scope:
         nested = self.pick_some(3)
         found = [handle for handle in self.handles if not handle.is_actor]
         deps = rng.sample(found, min(len(found), rng.randrange(3))) if rng.random() < 0.5 else []
-        expects = tuple(self._expected(handle) for handle in deps)
+        expects = tuple((handle.object_id, self._expected(handle)) for handle in deps)
         plan = self._plan(kind, expects, nested)
         template = self._template(plan, kind)
         data, size = pack_plan(plan), self._size() if rng.random() < 0.3 else 0

@@ -131,8 +131,10 @@ class ExecutorMachine:
         self.inbox.queue.extend(calls)
 
     def _refuse(self, call: Call) -> None:
+        failed = self.exiting == "constructor failed"
+        why = self.exiting if failed else "out of scope"
         failure = self._owner.ledger.failures.system(
-            "ActorDiedError", self.actor_id, self.actor_name, "out of scope", "", b""
+            "ActorDiedError", self.actor_id, self.actor_name, why, "", b""
         )
         spec = call.spec
         result = TaskResult(spec.task_id, spec.attempt, RAISED, (Failed(len(failure)),))
@@ -227,6 +229,11 @@ class ExecutorMachine:
             return
         caller = call.owner.uid
         borrowing = self._owner.borrowing
+        if call.kind == CREATE and result.status != 0:
+            self.exiting = "constructor failed"  # this process ends, and keeps nothing
+            self._owner.ledger.covered.pop(result.task_id, None)
+            self._answer(caller, result, event.payload)
+            return
         if event.refs:
             result = self._hand_over(result, event, caller)
         callers: list[bytes] = []
@@ -238,8 +245,6 @@ class ExecutorMachine:
             self._held[result.task_id] = (caller, result, event.payload, callers)
         else:
             self._answer(caller, self._claim(result, callers), event.payload)
-        if call.kind == CREATE and result.status != 0:
-            self.exiting = "constructor failed"
 
     def _claim(self, result: TaskResult, callers: list[bytes]) -> TaskResult:
         """Say in the answer what of the caller's is still used here."""

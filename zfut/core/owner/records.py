@@ -53,6 +53,7 @@ class Task(Struct, gc=False):
     method: bytes = b""
     weak: bool = False
     trace: bytes = b""
+    hold: object = None  # keeps what was put for this call until it is handed in
     attempt: int = 0  # retry
     retries_left: int = 0  # OwnerMachine, when submitted; retry
     waiting_on: int = 0  # OwnerMachine: dependencies that are not ready
