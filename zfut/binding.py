@@ -17,6 +17,7 @@ from zfut.ids import ProcUid, node_of, short
 from zfut.refs import Maker, ObjectRef
 from zfut.store.backend import Store
 from zfut.waiting import Driving, Pending, Reentry
+from zfut.wire.context import Noted
 from zfut.wire.serialize import Packed
 from zfut.wire.specs import Address
 
@@ -81,6 +82,7 @@ class Binding(Maker):
     def check_inside(self, packed: Packed) -> None:
         """Raise unless the references inside a value are of this session."""
         for noted in packed.holders:
+            assert isinstance(noted, Noted)
             session = getattr(noted.holder, "_session", self)
             if session is not self:
                 raise errors.SessionError(

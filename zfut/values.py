@@ -51,7 +51,8 @@ class Values(Binding):
             self.check_open()
         task_id = task.task_id
         count = task.num_returns
-        if count == 1:  # made before the call is handed in: an interrupt then leaks nothing
+        refs: list[ObjectRef[Any]]  # made before the call is handed in: an interrupt leaks none
+        if count == 1:
             refs = [ObjectRef(task_id + b"\0\0\0\1", self.address, self, self.loop.drop)]
         else:
             refs = [self.make_ref(task_id + (i + 1).to_bytes(4, "big")) for i in range(count)]

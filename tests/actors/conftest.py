@@ -1,4 +1,4 @@
-"""One session for each test module, in a directory of its own, and proof that nothing is left."""
+"""One session for each test module, in a directory of its own, that leaves nothing."""
 
 from __future__ import annotations
 

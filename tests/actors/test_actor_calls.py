@@ -1,4 +1,4 @@
-"""Calls to actors: their order, their arguments, their errors, and the handles that make them."""
+"""Calls to actors: their order, arguments and errors, and the handles that make them."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def test_a_result_that_cannot_be_pickled_is_an_error_that_names_it() -> None:
             return 1
 
     locks = Locks.remote()
-    with pytest.raises(TypeError, match="Locks.lock"):
+    with pytest.raises(TypeError, match=r"Locks\.lock"):
         zfut.get(locks.lock.remote())
     assert zfut.get(locks.fine.remote()) == 1
 
@@ -286,7 +286,7 @@ def test_wrong_calls_raise_where_they_are_written() -> None:
     @zfut.remote
     class Strict:
         def __init__(self, a: int, *, key: int = 0) -> None:
-            self.a = a
+            self.a = a + key
 
         def take(self, a: int, b: int = 2) -> int:
             return a + b
@@ -297,17 +297,16 @@ def test_wrong_calls_raise_where_they_are_written() -> None:
         Strict.remote(1, kee=3)
     strict = Strict.remote(1, key=2)
     for args, kwargs in (((), {}), ((1, 2, 3), {}), ((1,), {"a": 1}), ((1,), {"c": 1})):
-        with pytest.raises(TypeError, match="Strict.take"):
+        with pytest.raises(TypeError, match=r"Strict\.take"):
             strict.take.remote(*args, **kwargs)
-    with pytest.raises(AttributeError, match="no method 'ad'. Did you mean 'add'"):
+    with pytest.raises(AttributeError, match=r"no method 'ad'\. Did you mean 'add'"):
         record.ad  # noqa: B018
     with pytest.raises(DirectCallError, match=r"Record.add.remote\(") as direct:
         record.add(1)
     assert "local" not in str(direct.value)
-    with pytest.raises(TypeError):
-        record.add.remote  # noqa: B018
+    with pytest.raises(DirectCallError, match=r"Record\.remote\("):
         Record()
-    with pytest.raises(UsageError, match="no option 'num_return'.*num_returns"):
+    with pytest.raises(UsageError, match=r"no option 'num_return'.*num_returns"):
         record.add.options(num_return=2)
     assert zfut.get(strict.take.remote(1)) == 3
 

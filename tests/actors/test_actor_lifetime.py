@@ -1,4 +1,4 @@
-"""How actors begin and end: constructors, last handles, kill, exit, and what their end means."""
+"""How actors begin and end: constructors, last handles, kill, exit, and what follows."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Box:
     def leave_swallowing(self) -> None:
         try:
             zfut.exit_actor()
-        except (SystemExit, Exception):
+        except (SystemExit, Exception):  # noqa: BLE001
             self._write("swallowed")
         self._write("went on")
 
@@ -247,7 +247,7 @@ def test_a_constructor_gets_the_values_of_references() -> None:
     gate.unlink()
 
 
-def test_a_constructor_whose_argument_failed_never_runs(tmp_path: Path) -> None:
+def test_a_constructor_whose_argument_failed_never_runs() -> None:
     @zfut.remote
     def fail() -> Path:
         message = "no log"
@@ -402,7 +402,9 @@ def test_exit_actor_runs_the_hooks_and_no_further_line(tmp_path: Path, how: str)
     assert death_of(ref).reason == "exit_actor"
     assert death_of(after).reason == "exit_actor"
     assert ended(pid)
-    expected = ["finally", "on_exit", "atexit"] if how == "leave_nested" else ["on_exit", "atexit"]
+    expected = (
+        ["finally", "on_exit", "atexit"] if how == "leave_nested" else ["on_exit", "atexit"]
+    )
     assert lines(log) == expected
 
 
@@ -457,7 +459,7 @@ def test_exit_actor_outside_an_actor_is_a_mistake() -> None:
 # ------------------------------------------------------------------ other ends
 
 
-def test_sys_exit_and_a_crash_are_the_end_of_the_worker(tmp_path: Path) -> None:
+def test_sys_exit_and_a_crash_are_the_end_of_the_worker() -> None:
     box = Box.remote()
     zfut.get(box.pid.remote())
     error = death_of(box.raise_exit.remote(3))
@@ -572,9 +574,9 @@ def test_a_hundred_actors_on_one_node() -> None:
 
 
 def test_an_actor_holds_its_resources_until_it_ends() -> None:
-    Sized = Box.options(num_cpus=1.5, memory=2**20)
+    sized = Box.options(num_cpus=1.5, memory=2**20)
     total = zfut.cluster_resources()
-    boxes = [Sized.remote() for _ in range(2)]
+    boxes = [sized.remote() for _ in range(2)]
     pids = zfut.get([box.pid.remote() for box in boxes])
     free = zfut.available_resources()
     assert free["CPU"] == total["CPU"] - 3
@@ -587,9 +589,9 @@ def test_an_actor_holds_its_resources_until_it_ends() -> None:
 
 
 def test_a_queue_of_actors_for_one_resource_moves_as_each_ends() -> None:
-    Whole = Box.options(num_cpus=4)
+    whole = Box.options(num_cpus=4)
     pids: list[int] = []
-    boxes = [Whole.remote() for _ in range(4)]
+    boxes = [whole.remote() for _ in range(4)]
     refs = [box.pid.remote() for box in boxes]
     for n, ref in enumerate(refs):
         pids.append(zfut.get(ref, timeout=20))

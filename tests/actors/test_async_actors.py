@@ -17,6 +17,10 @@ from zfut.errors import ActorDiedError, TaskCancelledError
 pytestmark = pytest.mark.cluster
 
 
+def write(log: Path, text: str) -> None:
+    log.write_text(text)
+
+
 @zfut.remote
 class Worker:
     """Waits where it is told to."""
@@ -37,7 +41,7 @@ class Worker:
             self.inside -= 1
         return value
 
-    async def turn(self, value: object) -> tuple[int, int]:
+    async def turn(self, _: object) -> tuple[int, int]:
         self.inside += 1
         seen = self.inside
         for _ in range(3):
@@ -82,7 +86,7 @@ class Worker:
             zfut.exit_actor()
 
         await asyncio.create_task(inner())
-        log.write_text("went on")
+        write(log, "went on")
 
     async def leave_unawaited(self) -> None:
         async def inner() -> None:
@@ -94,9 +98,9 @@ class Worker:
     async def leave_swallowing(self, log: Path) -> None:
         try:
             zfut.exit_actor()
-        except (SystemExit, Exception, asyncio.CancelledError):
-            log.write_text("swallowed")
-        log.write_text("went on")
+        except (SystemExit, Exception, asyncio.CancelledError):  # noqa: BLE001
+            write(log, "swallowed")
+        write(log, "went on")
 
     async def exit_process(self) -> None:
         raise SystemExit(4)

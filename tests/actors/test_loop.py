@@ -33,6 +33,7 @@ class Machine:
         self._out: list[f.Effect] = []
 
     def handle(self, event: Any, now: int) -> None:
+        assert now > 0
         self.seen.append(event)
         self.threads.append(threading.get_ident())
         if isinstance(event, f.Send | f.Complete | f.Note):
@@ -43,6 +44,7 @@ class Machine:
             self._out.append(f.Complete(int(event.message.why), "answered"))
 
     def settle(self, now: int) -> list[f.Effect]:
+        assert now > 0
         out, self._out = self._out, []
         return out
 
@@ -267,7 +269,7 @@ def test_an_interrupt_ends_the_wait_and_nothing_else(alice: Party, bob: Party) -
     for n in range(10):
         pending = alice.call(n)
         timer = threading.Timer(0.002 * n, os.kill, (os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012  it may come in the first line
             timer.start()
             alice.loop.wait(pending, soon_ns())
         timer.join()

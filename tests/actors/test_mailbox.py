@@ -131,7 +131,9 @@ def test_a_payload_is_joined_and_one_beyond_the_bound_comes_whole(make: Make) ->
     alice.send(BOB, m.NodeStops("small"), [b"ab", b"", b"c"])
     sizes = (FRAME_MAX - 1, FRAME_MAX, FRAME_MAX + 1, 3 * FRAME_MAX, 5 * FRAME_MAX // 2)
     for size in sizes:
-        alice.send(BOB, m.NodeStops("large"), [bytes(range(256)) * (size // 256), b"x" * (size % 256)])
+        alice.send(
+            BOB, m.NodeStops("large"), [bytes(range(256)) * (size // 256), b"x" * (size % 256)]
+        )
     got = take(bob, 2 + len(sizes))
     assert got[1].payload == b"abc"
     for received, size in zip(got[2:], sizes, strict=True):
@@ -182,7 +184,9 @@ def test_nothing_is_decoded_before_a_hello_with_the_key(
 
 
 def test_each_peer_and_reason_is_logged_once_and_only_so_many(
-    make: Make, stranger: Callable[..., Stranger], caplog: pytest.LogCaptureFixture,
+    make: Make,
+    stranger: Callable[..., Stranger],
+    caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("zfut.actors.mailbox.COMPLAINTS_MAX", 3)
@@ -204,14 +208,20 @@ def test_each_peer_and_reason_is_logged_once_and_only_so_many(
         ((route(route_prefix(BOB), 1),), "wrong number or size of frames"),
         ((b"\x00" * 100,), "addressed to another process or protocol"),
         ((b"\x02" + BOB + bytes(8) + b"\xc0",), "addressed to another process or protocol"),
-        ((route(route_prefix(ALICE), 1) + encode(hello(EVE)),), "addressed to another process or protocol"),
+        (
+            (route(route_prefix(ALICE), 1) + encode(hello(EVE)),),
+            "addressed to another process or protocol",
+        ),
         ((route(route_prefix(BOB), 1) + b"\xc1garbage",), "it has not said hello"),
         ((route(route_prefix(BOB), 1) + encode(hello(EVE))[:-1],), "it has not said hello"),
         ((route(route_prefix(BOB), 1) + encode(hello(EVE)) + b"x",), "it has not said hello"),
         ((route(route_prefix(BOB), 1) + encode(hello(EVE)), b"payload"), "larger than a hello"),
         ((route(route_prefix(BOB), 1) + bytes(HELLO_MAX_BYTES),), "larger than a hello"),
         ((route(route_prefix(BOB), 1) + bytes(FRAME_MAX // 2),), "larger than a hello"),
-        ((route(route_prefix(BOB), 1) + encode(hello(EVE)), *[b""] * 500), "larger than a hello"),
+        (
+            (route(route_prefix(BOB), 1) + encode(hello(EVE)), *[b""] * 500),
+            "larger than a hello",
+        ),
     ],
 )
 def test_garbage_of_every_shape(
@@ -294,7 +304,9 @@ def test_who_takes_a_living_peers_name_is_not_heard(
 # ------------------------------------------------------------------ ends
 
 
-def test_a_forgotten_peer_must_greet_again(make: Make, stranger: Callable[..., Stranger]) -> None:
+def test_a_forgotten_peer_must_greet_again(
+    make: Make, stranger: Callable[..., Stranger]
+) -> None:
     bob, eve = make(BOB), stranger(BOB)
     eve.say(hello(EVE))
     take(bob, 1)

@@ -30,6 +30,7 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def session(base: Path, request: pytest.FixtureRequest) -> Iterator[zfut.Session]:
     """A session of 2 CPUs in the process of the test."""
+    assert base.is_dir()
     cloudpickle.register_pickle_by_value(request.module)
     yield zfut.init(num_cpus=2)
     zfut.shutdown()

@@ -1,7 +1,7 @@
 """What a session may not leave behind, and how a test waits for something: with a deadline.
 
-A footprint is everything of this process and of its session directory that outlives a session if
-something is wrong: descriptors, threads, children, files, shared memory.
+A footprint is everything of this process and of its session directory that outlives a session
+if something is wrong: descriptors, threads, children, files, shared memory.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Program:
         self._text = b""
         self._errors = file.with_suffix(".err")
         with self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603  a file of the test's
                 [sys.executable, str(file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -88,7 +88,8 @@ class Program:
         try:
             return self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it does not end: {self.errors()}") from None
+            text = f"it does not end: {self.errors()}"
+            raise AssertionError(text) from None
 
     def close(self) -> None:
         """End it whatever it does."""

@@ -1,4 +1,4 @@
-"""Processes that are killed, forked, or lose their files: who notices, what is said, what is left."""
+"""Processes killed, forked, or without their files: who notices, what is said and left."""
 
 from __future__ import annotations
 
@@ -255,6 +255,17 @@ def test_a_killed_driver_takes_everything_with_it(run: Run, base: Path) -> None:
     until(lambda: not processes.directory.exists(), "its directory is gone", GONE_S)
 
 
+def test_a_root_and_a_driver_killed_together_leave_nothing(run: Run, base: Path) -> None:
+    program = run(WITH_WORK + WAIT_AND_SAY)
+    assert program.line() == "busy"
+    processes = Processes(base)
+    os.kill(processes.root, signal.SIGKILL)
+    program.kill()
+    program.wait()
+    assert processes.all_ended(GONE_S), processes.living()
+    until(lambda: not processes.directory.exists(), "its directory is gone", GONE_S)
+
+
 def test_a_killed_driver_whose_own_child_lives_on_takes_everything_with_it(
     run: Run, base: Path
 ) -> None:
@@ -308,7 +319,11 @@ def test_shutdown_ends_running_tasks_and_every_thread_that_waits(tmp_path: Path)
     function = zfut.remote(for_ever_from(tmp_path))
     refs = [function.remote(n) for n in range(2)]
     pids = [read_pid(tmp_path / str(n)) for n in range(2)]
-    waits_for = [lambda: zfut.get(refs), lambda: zfut.wait(refs), lambda: refs[0].future().result()]
+    waits_for = [
+        lambda: zfut.get(refs),
+        lambda: zfut.wait(refs),
+        lambda: refs[0].future().result(),
+    ]
     with ThreadPoolExecutor(6) as pool:
         waits = [pool.submit(wait) for wait in (*waits_for, *waits_for)]
         until(lambda: len(session.loop.calls) == 6, "all wait")
@@ -333,7 +348,7 @@ def for_ever_from(directory: Path) -> Callable[[int], None]:
 @pytest.mark.usefixtures("base")
 def test_init_twice_is_a_mistake_unless_it_is_said_to_be_none() -> None:
     session = zfut.init(num_cpus=1)
-    with pytest.raises(UsageError, match="called twice.*ignore_reinit_error"):
+    with pytest.raises(UsageError, match=r"called twice.*ignore_reinit_error"):
         zfut.init()
     assert zfut.init(ignore_reinit_error=True) is session
     zfut.shutdown()
@@ -366,8 +381,8 @@ def test_what_belongs_to_an_ended_session_says_so() -> None:
         lambda: function.remote(ref),
         lambda: function.remote([ref]),
         lambda: zfut.put([ref]),
-        lambda: ref.future(),
-        lambda: actor.call.remote(),
+        ref.future,
+        actor.call.remote,
         lambda: zfut.kill(actor),
         lambda: function.remote(actor),
     ]
@@ -791,7 +806,9 @@ def test_an_actor_dies_while_many_wait_for_it(tmp_path: Path) -> None:
         zfut.get(actor.stay.remote())
 
     actor = Actor.remote()
-    refs = [wait_inside.remote(actor) for _ in range(3)] + [actor.stay.remote() for _ in range(50)]
+    refs = [wait_inside.remote(actor) for _ in range(3)] + [
+        actor.stay.remote() for _ in range(50)
+    ]
     os.kill(read_pid(tmp_path / "pid"), signal.SIGKILL)
     for ref in refs:
         with pytest.raises(ActorDiedError) as caught:

@@ -1,4 +1,4 @@
-"""Strangers that find the sockets of a session: nobody listens to them, nobody falls over them."""
+"""Strangers that find a session's sockets: nobody listens to them, nobody falls over."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ class Target:
     def send(self, *frames: bytes) -> None:
         self.socket.send_multipart(frames)
 
-    def say(self, message: m.Message, *payload: bytes, sequence: int = 1, to: bytes = b"") -> None:
+    def say(
+        self, message: m.Message, *payload: bytes, sequence: int = 1, to: bytes = b""
+    ) -> None:
         self.send(route(route_prefix(to or self.uid), sequence) + encode(message), *payload)
 
     def close(self) -> None:
@@ -141,6 +143,7 @@ def contents_uid(manager: bytes, path: Path) -> bytes:
 
 @pytest.fixture
 def victims(session: zfut.Session, base: Path) -> Iterator[Victims]:
+    assert session is zfut.session.current()
     made = Victims(base)
     made.work()
     yield made
@@ -238,7 +241,7 @@ def test_every_mailbox_drops_counts_and_logs_once_what_strangers_send(
 def test_nothing_of_a_stranger_is_unpickled(victims: Victims, tmp_path: Path) -> None:
     file = tmp_path / "exploded"
     bomb = pickle.dumps(Bomb(file))
-    code = cloudpickle.dumps(lambda: file.touch())
+    code = cloudpickle.dumps(file.touch)
     driver, worker, counter = victims.driver.uid, victims.worker, victims.counter
     mine = Address(EVE)
     pending = double.remote(1)
@@ -358,7 +361,8 @@ def test_a_flood_of_strangers_does_not_grow_the_log(
     context.term()
 
 
-def test_sockets_and_keys_are_for_their_user_only(session: zfut.Session, base: Path) -> None:
+@pytest.mark.usefixtures("session")
+def test_sockets_and_keys_are_for_their_user_only(base: Path) -> None:
     directory = Processes(base).directory
     for path in (base, directory, directory / "s"):
         assert path.stat().st_mode & 0o077 == 0, path

@@ -212,7 +212,7 @@ def test_actors_leave_no_rows_no_names_and_no_processes(
 
 
 def test_a_worker_keeps_nothing_of_calls_that_are_over(session: zfut.Session) -> None:
-    keeper = Keeper.remote()
+    keeper: Any = Keeper.remote()
     first = zfut.get(keeper.rows.remote())
     for n in range(20):
         value, large = zfut.put(n), zfut.put(np.ones(50_000))
@@ -221,7 +221,7 @@ def test_a_worker_keeps_nothing_of_calls_that_are_over(session: zfut.Session) ->
     zfut.get(keeper.keep.remote(None))
     del value, large
     until(lambda: zfut.get(keeper.rows.remote()) <= first, "its table is as it was")
-    del keeper
+    keeper = None
     nothing_left(session)
 
 
@@ -245,12 +245,12 @@ def test_waits_that_time_out_leave_nothing(session: zfut.Session) -> None:
                 zfut.get(refs[0], timeout=timeout)
             assert zfut.wait(refs, timeout=timeout)[0] == []
 
-    async def give_up() -> None:
+    async def give_up(ref: Any) -> None:
         for _ in range(20):
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(refs[0], 0.001)
+                await asyncio.wait_for(ref, 0.001)
 
-    asyncio.run(give_up())
+    asyncio.run(give_up(refs[0]))
     assert settled(session) == before
     zfut.kill(never)
     del never, refs

@@ -144,6 +144,7 @@ class Root:
         return 0
 
     def _fork_worker(self, uid: bytes, arena: Arena) -> int:
+        root = os.getpid()
         pid = os.fork()
         if pid:
             return pid
@@ -151,6 +152,8 @@ class Root:
         try:
             self._become_child()
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != root:  # it died before we asked to be told
+                os._exit(code)
             self._control.close()
             from zfut.actors.worker import run_worker  # noqa: PLC0415  child only
 

@@ -37,6 +37,7 @@ class NodeProcess:
         self._control = control
         self._ended = False
         self._told_to_stop = False
+        self._orphaned = False
         self._pidfds: dict[bytes, int] = {}
         spawns = itertools.count(1)
         node = node_of(plan.manager)
@@ -74,6 +75,8 @@ class NodeProcess:
             self.loop.post(Woken())
             self.loop.turn()
         self.loop.mailbox.close(linger_ms=100)
+        if self._orphaned:
+            places.remove(Path(self._plan.directory))
         return 0
 
     def _publish(self) -> None:
@@ -135,7 +138,7 @@ class NodeProcess:
     def _on_notice(self) -> None:
         data = self._control.recv(65536)
         if not data:
-            self._ended = True
+            self._ended = self._orphaned = True
             return
         notice = fork_server.decode_notice(data)
         if isinstance(notice, fork_server.WorkerForked):

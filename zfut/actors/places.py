@@ -93,15 +93,19 @@ def base_directory() -> Path:
 def make_session_directory() -> Path:
     """Make the directory of a new session; its name is the session's."""
     directory = base_directory() / secrets.token_hex(4)
+    (directory / "s").mkdir(mode=0o700, parents=True)
+    directory.chmod(0o700)
+    return directory
+
+
+def check_length(directory: Path) -> None:
+    """Raise SessionError if sockets in this session's directory would have too long a path."""
     length = len(os.fsencode(directory)) + SOCKET_NAME_BYTES
     if length > IPC_PATH_MAX:
         raise SessionError(
             f"the paths of sockets in {directory} would have {length} bytes; the system allows "
             f"{IPC_PATH_MAX}. Set ZFUT_SESSION_DIR to a shorter directory"
         )
-    (directory / "s").mkdir(mode=0o700, parents=True)
-    directory.chmod(0o700)
-    return directory
 
 
 def write(directory: Path, contents: SessionFile) -> None:

@@ -72,6 +72,7 @@ def make_plan(
     """Decide what a new session is: its names, key, directory and size."""
     from zfut.store import default_capacity_bytes  # noqa: PLC0415  the store is not always used
 
+    places.check_length(places.base_directory() / "12345678")
     directory = places.make_session_directory()
     node = NodeUid(secrets.token_bytes(8))
     units = {kind: round(amount * TASK_UNITS) for kind, amount in resources.items()}

@@ -1,0 +1,187 @@
+"""Several programs on one node: they share it, find each other by name, and end on their own."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import zfut
+from tests.cli.commands import Running, node
+from tests.cluster.leftovers import ended, until
+from tests.cluster.programs import Processes, Program
+
+pytestmark = pytest.mark.cluster
+
+Run = Callable[[str], Program]
+
+JOIN = """
+    zfut.init(address="auto")
+
+    @zfut.remote
+    class Counter:
+        def __init__(self):
+            self.count = 0
+        def next(self):
+            self.count += 1
+            return self.count
+        def pid(self):
+            return os.getpid()
+        def box(self, value):
+            return [zfut.put(value)]
+
+    @zfut.remote
+    def square(n):
+        return n * n
+"""
+
+
+@pytest.fixture
+def served(base: Path) -> Iterator[Running]:
+    """A node in the foreground, of two CPUs."""
+    with node(base) as running:
+        yield running
+        running.signal(signal.SIGTERM)
+        assert running.code() == 0
+
+
+@pytest.mark.usefixtures("served")
+def test_programs_work_side_by_side_and_leave_the_node_as_it_was(run: Run) -> None:
+    source = f"""{JOIN}
+    counter = Counter.remote()
+    hear()
+    total = sum(zfut.get([square.remote(n) for n in range(300)]))
+    say(total, zfut.get([counter.next.remote() for _ in range(300)])[-1])
+    """
+    programs = [run(source) for _ in range(4)]
+    for program in programs:
+        program.tell()
+    for program in programs:
+        assert program.line() == f"{sum(n * n for n in range(300))} 300"
+        assert program.wait() == 0
+    with zfut.init(address="auto"):
+        free = zfut.cluster_resources()
+        until(lambda: zfut.available_resources() == free, "every resource is free")
+        until(lambda: len(zfut.nodes()[0]["drivers"]) == 1, "the others have left")
+        until(
+            lambda: not any(worker["actor"] for worker in zfut.nodes()[0]["workers"]),
+            "their actors have ended",
+        )
+
+
+@pytest.mark.usefixtures("served")
+def test_one_of_many_programs_makes_a_shared_actor(run: Run) -> None:
+    source = f"""{JOIN}
+    say("joined")
+    hear()
+    counter = Counter.options(name="shared", get_if_exists=True).remote()
+    say(zfut.get(counter.next.remote()))
+    hear()
+    """
+    programs = [run(source) for _ in range(4)]
+    for program in programs:
+        assert program.line() == "joined"
+    for program in programs:
+        program.tell()
+    assert sorted(program.line() for program in programs) == ["1", "2", "3", "4"]
+    for program in programs:
+        program.tell()
+        assert program.wait() == 0
+
+
+@pytest.mark.usefixtures("served")
+def test_namespaces_keep_programs_apart(run: Run) -> None:
+    programs = [
+        run(
+            JOIN.replace('address="auto"', f'address="auto", namespace="{name}"')
+            + f"""
+    counter = Counter.options(name="mine").remote()
+    for _ in range({n}):
+        zfut.get(counter.next.remote())
+    say("made")
+    hear()
+    say(zfut.get(zfut.get_actor("mine").next.remote()))
+    other = zfut.get_actor("mine", "{"b" if name == "a" else "a"}")
+    say(other == counter)
+    hear()
+    """
+        )
+        for n, name in enumerate("ab", 1)
+    ]
+    for program in programs:
+        assert program.line() == "made"
+    for n, program in enumerate(programs, 1):
+        program.tell()
+        assert program.lines(2) == [str(n + 1), "False"]
+    for program in programs:
+        program.tell()
+        assert program.wait() == 0
+
+
+@pytest.mark.parametrize("end", ["kill", "exit"])
+@pytest.mark.usefixtures("served")
+def test_what_a_program_owned_ends_with_it_and_the_others_are_told(run: Run, end: str) -> None:
+    owner = run(f"""{JOIN}
+    counter = Counter.options(name="owned").remote()
+    say(zfut.get(counter.pid.remote()))
+    hear()
+    """)
+    actor = int(owner.line())
+    guest = run(f"""{JOIN}
+    counter = zfut.get_actor("owned")
+    zfut.get(counter.next.remote())
+    boxed = zfut.get(counter.box.remote(bytes(500_000)))[0]
+    mine = Counter.options(name="guest").remote()
+    say(len(zfut.get(boxed)))
+    hear()
+    for ask in (counter.next.remote, lambda: zfut.get_actor("owned").next.remote()):
+        try:
+            while True:
+                zfut.get(ask(), timeout=20)
+        except Exception as error:
+            say(type(error).__name__, getattr(error, "reason", ""))
+    say(zfut.get(mine.next.remote()), sum(zfut.get([square.remote(n) for n in range(10)])))
+    """)
+    assert guest.line() == "500000"
+    if end == "kill":
+        owner.kill()
+    else:
+        owner.tell()
+    owner.wait()
+    assert ended(actor)
+    guest.tell()
+    assert guest.line() == "ActorDiedError owner died"
+    assert guest.line().startswith(("NoSuchActorError", "ActorDiedError"))
+    assert guest.line() == "1 285"
+    assert guest.wait() == 0
+
+
+def test_programs_of_a_node_that_is_stopped_are_told(run: Run, base: Path) -> None:
+    with node(base) as running:
+        program = run(f"""{JOIN}
+    @zfut.remote
+    def busy():
+        threading.Event().wait()
+
+    ref = busy.remote()
+    say("joined")
+    for use in (lambda: zfut.get(ref), lambda: zfut.get(square.remote(1)), zfut.nodes):
+        try:
+            use()
+        except Exception as error:
+            say(type(error).__name__, str(error).replace(chr(10), " "))
+    zfut.shutdown()
+    say("left")
+    """)
+        assert program.line() == "joined"
+        processes = Processes(base)
+        running.signal(signal.SIGTERM)
+        running.signal(signal.SIGTERM)
+        for line in program.lines(3):
+            assert line.startswith("SessionError"), line
+        assert program.line() == "left"
+        assert program.wait() == 0
+        running.code()
+        assert processes.all_ended()
