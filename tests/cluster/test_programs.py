@@ -44,7 +44,7 @@ def served(base: Path) -> Iterator[Running]:
     with node(base) as running:
         yield running
         running.signal(signal.SIGTERM)
-        assert running.code() == 0
+        assert running.code() == 128 + signal.SIGTERM
 
 
 @pytest.mark.usefixtures("served")

@@ -103,10 +103,14 @@ class NodeProcess:
     # ---------------------------------------------------------------- effects
 
     def _start_worker(self, effect: f.StartWorker) -> None:
-        self._control.send(fork_server.encode(fork_server.ForkWorker(effect.uid)))
+        self._command(fork_server.ForkWorker(effect.uid))
 
     def _kill(self, effect: f.KillProcess) -> None:
-        self._control.send(fork_server.encode(fork_server.KillWorkerProcess(effect.uid)))
+        self._command(fork_server.KillWorkerProcess(effect.uid))
+
+    def _command(self, command: fork_server.Command) -> None:
+        with contextlib.suppress(OSError):  # without a root there are no workers either
+            self._control.send(fork_server.encode(command))
 
     def _forget(self, effect: f.Forget) -> None:
         self.loop.mailbox.forget(effect.uid)
@@ -136,7 +140,10 @@ class NodeProcess:
     # ---------------------------------------------------------------- news
 
     def _on_notice(self) -> None:
-        data = self._control.recv(65536)
+        try:
+            data = self._control.recv(65536)
+        except OSError:
+            data = b""  # the root was killed with commands of ours unread
         if not data:
             self._ended = self._orphaned = True
             return

@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-from zfut.shield import shielded
 from zfut.config import Config
 from zfut.core import effects as f
 from zfut.core.events import ProcessEnded, ProcessStarted
@@ -32,6 +31,7 @@ from zfut.inline.loop import InlineLoop
 from zfut.inline.session import PAUSE_S, InlineSession
 from zfut.inline.threads import Threads
 from zfut.inline.workers import Worker
+from zfut.shield import shielded
 from zfut.store.backend import Store
 from zfut.wire import messages as m
 from zfut.wire.codec import encode, join
@@ -231,6 +231,7 @@ class Pump:
         for loop in self.loops.values():
             loop.fail_all("it was shut down")
             loop.run_callbacks()
+        self.threads.close()
 
 
 def _note(level: str, text: str) -> None:

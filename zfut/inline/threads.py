@@ -1,8 +1,8 @@
 """Whose code runs: which virtual process a thread works for, and what is on the stacks.
 
 A call runs in a context of its own, which says whose it is; coroutines and
-``asyncio.to_thread`` inherit it.  A bare thread does not: it belongs to the call in which it
-was started.  So each call knows the threads that were there before it.
+``asyncio.to_thread`` inherit it.  A bare thread does not, so starting one is noted for as long
+as the session lasts: it works for whoever started it.
 
 What must hold: a thread that no call started belongs to the program.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -38,7 +38,6 @@ class Frame(Struct, eq=False):
     worker: Worker
     label: str
     thread: int
-    before: frozenset[threading.Thread]
 
 
 class Threads:
@@ -51,26 +50,31 @@ class Threads:
         )
         self._resting: dict[int, None] = {}
         self._lock = threading.Lock()
+        self._plain_start: Callable[[threading.Thread], None] = threading.Thread.start
+        self._noting_start = self._note_starts()
         self.frames: list[Frame] = []
+
+    def _note_starts(self) -> Callable[[threading.Thread], None]:
+        def start(thread: threading.Thread) -> None:
+            self._known[thread] = self.session()
+            self._plain_start(thread)
+
+        threading.Thread.start = start  # type: ignore[assignment, method-assign]
+        return start
+
+    def close(self) -> None:
+        """Threads are started as ever."""
+        if threading.Thread.start is self._noting_start:
+            threading.Thread.start = self._plain_start  # type: ignore[assignment, method-assign]
 
     # ---------------------------------------------------------------- whose
 
     def session(self) -> Session:
         """Return the session of the virtual process for which this thread works."""
         session = inside.get()
-        if session is not None:
-            return session
-        thread = threading.current_thread()
-        session = self._known.get(thread)
         if session is None:
-            session = self._known[thread] = self._starter(thread)
+            session = self._known.setdefault(threading.current_thread(), self._program)
         return session
-
-    def _starter(self, thread: threading.Thread) -> Session:
-        for frame in reversed(self.frames):
-            if thread not in frame.before:
-                return frame.worker.session
-        return self._program
 
     # ---------------------------------------------------------------- the stacks
 
@@ -78,7 +82,7 @@ class Threads:
     def running(self, worker: Worker, label: str) -> Iterator[None]:
         """Note that code of ``worker`` runs on this thread, on top of what is there."""
         thread = threading.get_ident()
-        frame = Frame(worker, label, thread, frozenset(threading.enumerate()))
+        frame = Frame(worker, label, thread)
         previous, worker.session.thread = worker.session.thread, thread
         with self._lock:
             self.frames.append(frame)
@@ -90,9 +94,6 @@ class Threads:
             with self._lock:
                 sys.setrecursionlimit(sys.getrecursionlimit() - FRAMES_TO_SPARE)
                 self.frames.remove(frame)
-            for started in threading.enumerate():
-                if started not in frame.before:
-                    self._known.setdefault(started, worker.session)
 
     def below(self) -> list[Frame]:
         """Return what is on this thread's stack, the outermost first."""
@@ -114,12 +115,13 @@ class Threads:
     def others_may_act(self) -> bool:
         """Whether another thread is there that could end this one's wait."""
         here = threading.current_thread()
-        outermost = self.frames[0].before if self.frames else None
-        for thread in threading.enumerate():
-            if thread is here or thread.ident in self._resting:
-                continue
-            started_inside = outermost is not None and thread not in outermost
-            pooled = thread.name.startswith(POOL_NAME)
-            if (thread in self._known or started_inside) and not pooled:
-                return True
-        return False
+        return any(
+            thread in self._known and not _minds_its_own(thread)
+            for thread in threading.enumerate()
+            if thread is not here and thread.ident not in self._resting
+        )
+
+
+def _minds_its_own(thread: threading.Thread) -> bool:
+    """Whether it is a debugger's, or of an actor's executor, whose jobs are counted."""
+    return getattr(thread, "pydev_do_not_trace", False) or thread.name.startswith(POOL_NAME)

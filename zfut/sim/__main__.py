@@ -9,7 +9,10 @@ import time
 from zfut.sim.run import TURNS_MAX, Outcome, run_seed
 from zfut.sim.transcript import last_lines
 
-say = sys.stdout.write
+
+def say(text: str) -> None:
+    """Print, to whatever standard output is then."""
+    sys.stdout.write(text)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -49,6 +49,9 @@ from zfut.wire.specs import OK, RAISED, Failed, Inline, Stored, TaskResult, Valu
 
 BIG = 200_000
 MOMENT_NS = 500_000
+RUN_NS = 1_000
+"""How long every task says that it took: short enough to be sent in batches."""
+
 UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 HIDDEN = (m.Hello, m.Watch)
 
@@ -143,8 +146,9 @@ class Script:
 
     def _run(self, for_ns: int) -> None:
         cluster = self._cluster
-        cluster.run(10_000, cluster.now + for_ns)
-        cluster.now = max(cluster.now, cluster.now)
+        until = cluster.now + for_ns
+        cluster.run(10_000, until)
+        cluster.now = until
 
     def _rest(self, _: list[str]) -> None:
         """``rest``: run until nothing can happen, and check that nothing is left."""
@@ -166,7 +170,10 @@ class Script:
     # ---------------------------------------------------------------- user code
 
     def _order(self, name: str, words: list[str]) -> None:
-        user = next(user for user in reversed(self._users[name]) if user.idle is not None)
+        found = [user for user in self._users.get(name, ()) if user.idle is not None]
+        if not found:
+            raise ValueError(f"{name} runs nothing that could {' '.join(words)}")
+        user = found[-1]
         assert user.idle is not None
         user.orders.append(words)
         idle, user.idle = user.idle, None
@@ -258,7 +265,7 @@ class Script:
                 payload.append(data)
         found = tuple((handle.object_id, handle.owner) for handle in handles)
         refs = tuple(found for _ in values) if found else ()
-        result = TaskResult(spec.task_id, spec.attempt, OK, tuple(values))
+        result = TaskResult(spec.task_id, spec.attempt, OK, tuple(values), RUN_NS)
         process.post(e.Returned(result, tuple(payload), refs))
 
     # ---------------------------------------------------------------- what user code can do

@@ -81,7 +81,8 @@ class ExecutorMachine:
         offset = self.inbox.learn(message.functions, event.payload)
         owner = message.owner
         calls = self.inbox.unpack(TASK, owner, message.tasks, event.payload, offset)
-        if owner.uid == self._owner.ledger.uid and message.lease_id != self.lease_id:
+        own = self._owner.ledger.uid
+        if owner.uid == own and (self.lease_owner, self.lease_id) != (own, message.lease_id):
             self._take_own(calls)
             return
         self._owner.ledger.watch(owner.uid)

@@ -17,7 +17,7 @@ class Calls:
         self._ledger = ledger
         self._tasks = tasks
         self.actors = Actors()
-        self._doomed: dict[bytes, list[Task]] = {}  # given up, but their process still lives
+        self._doomed: dict[bytes, dict[bytes, Task]] = {}  # given up, but it may run still
 
     # ---------------------------------------------------------------- creation
 
@@ -132,13 +132,12 @@ class Calls:
     def on_result(self, sender: bytes, result: TaskResult, payload: bytes) -> bool:
         """A call ended. Returns False if it is not one of ours now."""
         actor = self.actors.by_worker.get(sender)
-        if actor is None:
-            return False
-        if result.task_id == actor.actor_id:
+        if actor is not None and result.task_id == actor.actor_id:
             self._created(actor, result, payload)
             return True
-        task = actor.sent.pop(result.task_id, None)
+        task = actor.sent.pop(result.task_id, None) if actor is not None else None
         if task is None:
+            self._ran_all_the_same(sender, result.task_id)
             return False
         self._tasks.settle_returns(task, result, payload)
         self._let_handle_go(task)
@@ -184,11 +183,11 @@ class Calls:
     def on_pushed_back(self, sender: bytes, message: m.TasksPushedBack) -> None:
         """The actor dropped calls that were cancelled before they began."""
         actor = self.actors.by_worker.get(sender)
-        if actor is None:
-            return
         for task_id, _ in message.tasks:
-            task = actor.sent.pop(task_id, None)
-            if task is not None:
+            task = actor.sent.pop(task_id, None) if actor is not None else None
+            if task is None:
+                self._ran_all_the_same(sender, task_id)
+            else:
                 name = task.template.name
                 self._tasks.fail(task, self._ledger.failures.system("TaskCancelledError", name))
                 self._let_handle_go(task)
@@ -322,16 +321,24 @@ class Calls:
         self._let_arguments_go(runs_at, task)
 
     def _let_arguments_go(self, runs_at: bytes, task: Task) -> None:
-        """A call is given up; its process may read its arguments until it is gone."""
+        """A call is given up; it may read its arguments until it, or its process, has ended."""
         if runs_at and runs_at not in self._ledger.dead:
-            self._doomed.setdefault(runs_at, []).append(task)
+            self._doomed.setdefault(runs_at, {})[task.task_id] = task
             return
         self._ledger.release_arguments(task)
         self._let_handle_go(task)
 
+    def _ran_all_the_same(self, worker: bytes, task_id: bytes) -> None:
+        doomed = self._doomed.get(worker)
+        task = doomed.pop(task_id, None) if doomed else None
+        if task is not None:
+            self._let_arguments_go(b"", task)
+        if doomed is not None and not doomed:
+            del self._doomed[worker]
+
     def on_process_died(self, uid: bytes, why: str) -> None:
         """A process is gone: the actor in it, and the actors it owned."""
-        for task in self._doomed.pop(uid, ()):
+        for task in self._doomed.pop(uid, {}).values():
             self._let_arguments_go(b"", task)
         actor = self.actors.by_worker.get(uid)
         if actor is not None and actor.state != "dead":

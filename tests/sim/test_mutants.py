@@ -1,0 +1,319 @@
+"""Mutants: one rule of the protocol is broken at a time, and the simulator must see it.
+
+Each mutant names the seeds that are searched, or the scenario that reads differently. If a change
+of the workload moves the seed that catches one, look for another: ``first_catch`` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from msgspec.structs import replace
+
+from zfut.core import events as e
+from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.node.granting import Granting
+from zfut.core.node.lending import Lending
+from zfut.core.node.machine import NodeMachine
+from zfut.core.node.resources import cpu_part
+from zfut.core.owner.actors import Actors
+from zfut.core.owner.borrowing import Borrowing
+from zfut.core.owner.calls import Calls
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.machine import OwnerMachine
+from zfut.core.owner.objects import Objects
+from zfut.core.owner.submission import Submission
+from zfut.core.owner.tasks import Tasks
+from zfut.sim.run import run_seed
+from zfut.sim.script import Script
+from zfut.wire import messages as m
+
+Patch: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+
+TURNS = 3_000
+SCENARIOS = Path(__file__).parent.parent / "scenarios"
+
+
+def first_catch(seeds: range) -> tuple[int, str]:
+    """Return the first seed that breaks a rule, and how."""
+    for seed in seeds:
+        violation = run_seed(seed, TURNS).violation
+        if violation:
+            return seed, violation
+    return -1, ""
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """Do nothing instead."""
+
+
+# -------------------------------------------------------------------- one rule off each
+
+
+def executor_ignores_the_bind_number(patch: pytest.MonkeyPatch) -> None:
+    right = ExecutorMachine._on_push_tasks
+
+    def mutant(self: ExecutorMachine, event: e.Received) -> None:
+        message = replace(event.message, bind=self.bind)  # type: ignore[type-var]
+        right(self, e.Received(event.sender, message, event.payload))
+
+    patch.setattr(ExecutorMachine, "_on_push_tasks", mutant)
+
+
+def owner_uses_a_lease_on_a_dead_worker(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Tasks, message: m.LeaseGranted, now: int) -> Any:
+        lease = self.submission.leases.get(message.lease_id)
+        if lease is None or lease.worker:
+            if lease is None:
+                self._return(message.lease_id, "done")
+            return None
+        self.submission.grant(lease, message.worker, message.bind, now)
+        return lease
+
+    patch.setattr(Tasks, "on_granted", mutant)
+
+
+def grant_for_nobody_is_not_returned(patch: pytest.MonkeyPatch) -> None:
+    right = Tasks.on_granted
+
+    def mutant(self: Tasks, message: m.LeaseGranted, now: int) -> Any:
+        known = message.lease_id in self.submission.leases
+        return right(self, message, now) if known else None
+
+    patch.setattr(Tasks, "on_granted", mutant)
+
+
+def retry_keeps_the_attempt_number(patch: pytest.MonkeyPatch) -> None:
+    right = Submission.requeue
+
+    def mutant(self: Submission, tasks: list[Any]) -> None:
+        for task in tasks:
+            task.attempt = 0
+        right(self, tasks)
+
+    patch.setattr(Submission, "requeue", mutant)
+
+
+def arguments_go_before_the_result_is_recorded(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.finish_returns
+
+    def mutant(self: Ledger, task: Any, values: Any, payload: bytes) -> None:
+        self.release_arguments(task)
+        task.deps = task.nested = ()
+        right(self, task, values, payload)
+
+    patch.setattr(Ledger, "finish_returns", mutant)
+
+
+def answer_does_not_wait_for_the_registration(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "waits_for", lambda *_: 0)
+
+
+def kept_references_get_no_token(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "claim", lambda *_: ())
+
+
+def value_goes_before_what_is_in_it_is_covered(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Borrowing, object_id: bytes, row: Any) -> None:
+        self._ledger.covered.pop(object_id, None)
+        if row.owner is not None:
+            self._ledger.release_borrowed(object_id, row)
+
+    patch.setattr(Borrowing, "_cover_ended", mutant)
+
+
+def token_is_never_given_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "release_token", nothing)
+
+
+def borrowers_death_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "drop_borrower", nothing)
+
+
+def drop_counts_twice(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.drop
+
+    def mutant(self: Ledger, object_id: bytes) -> None:
+        right(self, object_id)
+        right(self, object_id)
+
+    patch.setattr(Ledger, "drop", mutant)
+
+
+def nothing_is_pushed_back_on_block(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExecutorMachine, "push_back", nothing)
+
+
+def block_credits_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Granting, "block", nothing)
+
+
+def cpu_is_not_taken_back(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Granting, uid: bytes) -> None:
+        lease = self._lease_of(uid)
+        if lease is not None:
+            lease.blocked = False
+
+    patch.setattr(Granting, "unblock", mutant)
+
+
+def blocked_lease_is_credited_twice(patch: pytest.MonkeyPatch) -> None:
+    right = Granting._credit
+
+    def mutant(self: Granting, lease: Any) -> None:
+        blocked = lease.blocked
+        right(self, lease)
+        if blocked:
+            self.resources.give(cpu_part(lease.demand))
+
+    patch.setattr(Granting, "_credit", mutant)
+
+
+def lease_outlives_its_owner(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(NodeMachine, "_end_what_it_owned", nothing)
+
+
+def dead_writers_memory_is_free_at_once(patch: pytest.MonkeyPatch) -> None:
+    right = Lending.died
+
+    def mutant(self: Lending, uid: bytes, witnesses: dict[bytes, None]) -> None:
+        del witnesses
+        right(self, uid, {})
+
+    patch.setattr(Lending, "died", mutant)
+
+
+def nobody_claims_what_a_dead_process_wrote(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "claims_on", lambda _, creator: m.ClaimMemory(creator, ()))
+
+
+def freed_memory_is_told_to_nobody(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.flush
+
+    def mutant(self: Ledger) -> None:
+        self._to_free.clear()
+        right(self)
+
+    patch.setattr(Ledger, "flush", mutant)
+
+
+def memory_is_freed_while_it_is_used(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.set_value
+
+    def mutant(self: Ledger, row: Any, encoding: int, value: Any) -> None:
+        right(self, row, encoding, value)
+        if not isinstance(value, bytes) and row.owner is None:
+            self.free_memory(value)
+
+    patch.setattr(Ledger, "set_value", mutant)
+
+
+def cancellation_does_not_stick(patch: pytest.MonkeyPatch) -> None:
+    right = Tasks.cancel
+
+    def mutant(self: Tasks, task: Any) -> None:
+        right(self, task)
+        task.cancelled = False
+
+    patch.setattr(Tasks, "cancel", mutant)
+
+
+def stopped_waits_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Objects, "stop_waiting", nothing)
+
+
+def call_overtakes_one_that_waits(patch: pytest.MonkeyPatch) -> None:
+    right = Actors.sendable
+
+    def mutant(self: Actors, actor: Any, limit: int) -> Any:
+        ready = [task for task in actor.queue if not task.waiting_on]
+        rest = [task for task in actor.queue if task.waiting_on]
+        actor.queue.clear()
+        actor.queue.extend([*ready, *rest])
+        return right(self, actor, limit)
+
+    patch.setattr(Actors, "sendable", mutant)
+
+
+def call_does_not_hold_its_actor(patch: pytest.MonkeyPatch) -> None:
+    right = Calls.submit
+
+    def mutant(self: Calls, task: Any) -> None:
+        task.weak = True
+        right(self, task)
+
+    patch.setattr(Calls, "submit", mutant)
+
+
+def killed_actors_arguments_go_at_once(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Calls, runs_at: bytes, task: Any) -> None:
+        del runs_at
+        self._ledger.release_arguments(task)
+        self._let_handle_go(task)
+
+    patch.setattr(Calls, "_let_arguments_go", mutant)
+
+
+def owners_death_fails_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "fail_objects_of", nothing)
+
+
+def failed_argument_stops_nothing(patch: pytest.MonkeyPatch) -> None:
+    right = OwnerMachine._route_unblocked
+
+    def mutant(self: OwnerMachine) -> None:
+        waiting = self.ledger.unblocked
+        kept = [(task, failure) for task, failure in waiting if failure is None]
+        waiting.clear()
+        waiting.extend(kept)
+        right(self)
+
+    patch.setattr(OwnerMachine, "_route_unblocked", mutant)
+
+
+MUTANTS: dict[Patch, range] = {
+    executor_ignores_the_bind_number: range(200),
+    owner_uses_a_lease_on_a_dead_worker: range(200),
+    grant_for_nobody_is_not_returned: range(200),
+    retry_keeps_the_attempt_number: range(200),
+    arguments_go_before_the_result_is_recorded: range(200),
+    answer_does_not_wait_for_the_registration: range(200),
+    kept_references_get_no_token: range(200),
+    value_goes_before_what_is_in_it_is_covered: range(200),
+    token_is_never_given_back: range(200),
+    borrowers_death_is_ignored: range(200),
+    drop_counts_twice: range(200),
+    nothing_is_pushed_back_on_block: range(200),
+    block_credits_nothing: range(200),
+    cpu_is_not_taken_back: range(200),
+    blocked_lease_is_credited_twice: range(200),
+    lease_outlives_its_owner: range(200),
+    dead_writers_memory_is_free_at_once: range(200),
+    nobody_claims_what_a_dead_process_wrote: range(200),
+    freed_memory_is_told_to_nobody: range(200),
+    memory_is_freed_while_it_is_used: range(200),
+    cancellation_does_not_stick: range(200),
+    stopped_waits_stay: range(200),
+    call_overtakes_one_that_waits: range(200),
+    call_does_not_hold_its_actor: range(200),
+    killed_actors_arguments_go_at_once: range(200),
+    owners_death_fails_nothing: range(200),
+    failed_argument_stops_nothing: range(200),
+}
+
+
+@pytest.fixture(autouse=True)
+def clean() -> Iterator[None]:
+    """Leave the machines as they are for the tests that follow."""
+    yield
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_seeds_catch(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
+    seed, violation = first_catch(MUTANTS[mutant])
+    assert seed >= 0, f"no seed of {MUTANTS[mutant]} sees that {mutant.__name__}"
+    assert violation
