@@ -26,6 +26,7 @@ ACTOR_OPTIONS = (
 METHOD_OPTIONS = ("num_returns", "name")
 RETURNS_MAX = 10_000
 AMOUNT_MAX = 1e15
+SECONDS_MAX = 1e9
 
 
 class Options(Struct, frozen=True):
@@ -38,7 +39,7 @@ class Options(Struct, frozen=True):
     name: str | None = None
     num_returns: int = 1
     max_retries: int = 3
-    retry_exceptions: bool = False
+    retry_exceptions: bool | tuple[type[BaseException], ...] = False
     schedule_timeout: float | None = None
     namespace: str | None = None
     get_if_exists: bool = False
@@ -85,12 +86,14 @@ def _checked(name: str, value: Any, what: str) -> Any:
         raise errors.OptionError(what, name, value, "0: actors are not restarted")
     if name in ("name", "namespace"):
         return _text(name, value, what)
+    if name == "retry_exceptions" and not isinstance(value, bool):
+        return _kinds(value, what)
     if name in ("get_if_exists", "retry_exceptions"):
         if not isinstance(value, bool):
             raise errors.OptionError(what, name, value, "True or False")
         return value
     if name == "schedule_timeout" and value is not None:
-        return _amount(name, value, what)
+        return _seconds(name, value, what)
     if name == "lifetime" and value is not None:
         raise errors.OptionError(what, name, value, "None: actors end with their last handle")
     return value
@@ -105,6 +108,23 @@ def _amount(name: str, value: Any, what: str) -> float:
     if abs(scaled - round(scaled)) > 1e-6 * max(1.0, scaled):
         raise errors.OptionError(what, name, value, "a multiple of 0.0001")
     return value
+
+
+def _seconds(name: str, value: Any, what: str) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= SECONDS_MAX:
+        raise errors.OptionError(what, name, value, "None, or a number of seconds above 0")
+    return float(value)
+
+
+def _kinds(value: Any, what: str) -> tuple[type[BaseException], ...]:
+    wants = "True, False or a list of exception classes"
+    if not isinstance(value, list | tuple):
+        raise errors.OptionError(what, "retry_exceptions", value, wants)
+    for kind in value:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise errors.OptionError(what, "retry_exceptions", value, wants)
+    return tuple(value)
 
 
 def _custom(value: Any, what: str) -> dict[str, float]:

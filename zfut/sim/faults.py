@@ -14,7 +14,7 @@ from msgspec import Struct
 from zfut.config import Config
 from zfut.sim.cluster import Cluster, Setting
 from zfut.sim.network import Latency
-from zfut.sim.workload import Chances
+from zfut.sim.values import Chances
 
 
 class Strikes(Struct):

@@ -171,3 +171,20 @@ class Opened(Struct):
             handle.drop()
         if self.view is not None:
             self.view.drop()
+
+
+class Chances(Struct):
+    """What programs of one seed are like."""
+
+    budget: int = 12
+    ops: int = 10
+    depth: int = 3
+    stored: float = 0.2
+    raises: float = 0.05
+    slow: float = 0.1
+    slow_ns: int = 30_000_000
+    actors: float = 0.1
+    cancels: float = 0.05
+    kills: float = 0.02
+    exits: float = 0.0
+    retries: int = 3

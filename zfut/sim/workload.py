@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from random import Random
 
-from msgspec import Struct
-
 from zfut.core import events as e
 from zfut.core.executor.inbox import CREATE, METHOD, Call
 from zfut.core.owner.actors import handle_id
@@ -21,6 +19,7 @@ from zfut.ids import PUT_INDEX
 from zfut.sim.process import Code, Process, Thread, Waits
 from zfut.sim.values import (
     PICKLE,
+    Chances,
     ExitWanted,
     Handle,
     Opened,
@@ -41,23 +40,6 @@ Expects = tuple[tuple[bytes, int], ...]
 
 TIMEOUT_NS = 30_000_000
 ONE_CPU = (("CPU", 10_000),)
-
-
-class Chances(Struct):
-    """What programs of one seed are like."""
-
-    budget: int = 12
-    ops: int = 10
-    depth: int = 3
-    stored: float = 0.2
-    raises: float = 0.05
-    slow: float = 0.1
-    slow_ns: int = 30_000_000
-    actors: float = 0.1
-    cancels: float = 0.05
-    kills: float = 0.02
-    exits: float = 0.0
-    retries: int = 3
 
 
 class Workload:

@@ -118,8 +118,8 @@ class TaskResult(Struct, frozen=True, array_like=True, gc=False):
     retained: tuple[tuple[bytes, bytes], ...] = ()
 
 
-OK, RAISED, CANCELLED = 0, 1, 2
-"""Values of ``TaskResult.status``."""
+OK, RAISED, CANCELLED, RAISED_AGAIN = 0, 1, 2, 3
+"""Values of ``TaskResult.status``; the last: it raised what its options say to try again."""
 
 Demand: TypeAlias = tuple[tuple[str, int], ...]
 """Resource name and ten-thousandths of it, sorted by name: a scheduling key can hold it."""

@@ -23,6 +23,9 @@ from zfut.core.node.resources import Resources
 from zfut.core.node.worker_pool import LENT
 from zfut.wire import messages as m
 
+OBITUARIES_MAX = 1000
+"""How many ends are remembered for those who ask late."""
+
 
 class NodeMachine:
     """Pure: events go in by ``handle``, effects come out of ``settle``."""
@@ -47,6 +50,7 @@ class NodeMachine:
         self.stopping = ""
         self._scarce: dict[bytes, None] = {}
         self._condemned: dict[bytes, str] = {}
+        self._obituaries: dict[bytes, str] = {}
 
     # ---------------------------------------------------------------- the doors
 
@@ -158,7 +162,8 @@ class NodeMachine:
             if uid in self.drivers or uid in self.granting.pool.workers:
                 self.watchers.setdefault(uid, {})[watcher] = None
             elif uid != self.uid:
-                self.out.send(watcher, m.ProcessDied(uid, "it had ended before"))
+                why = self._obituaries.get(uid, "it had ended before")
+                self.out.send(watcher, m.ProcessDied(uid, why))
 
     # ---------------------------------------------------------------- memory
 
@@ -211,6 +216,7 @@ class NodeMachine:
         if worker is None and self.drivers.pop(uid, None) is None:
             return
         why = self._condemned.pop(uid, "") or why
+        self._remember(uid, why)
         if worker is not None:
             self.granting.worker_died(uid, why, now)
         self._end_what_it_owned(uid, now)
@@ -227,6 +233,12 @@ class NodeMachine:
         for witness in witnesses:
             self.out.send(witness, m.ProcessDied(uid, why))
         self._serve_memory()
+
+    def _remember(self, uid: bytes, why: str) -> None:
+        """Somebody may have been about to watch it."""
+        self._obituaries[uid] = why
+        if len(self._obituaries) > OBITUARIES_MAX:
+            del self._obituaries[next(iter(self._obituaries))]
 
     def _end_what_it_owned(self, uid: bytes, now: int) -> None:
         """Leases end with their owner; a worker that ran for it has nobody to answer to."""

@@ -31,6 +31,7 @@ class OwnerMachine:
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
         self.rows = self.ledger.objects.rows
+        self._deaths: list[m.ProcessDied] = []
         self._asked: dict[int, bytes] = {}  # the actor that a question announced, if any
 
     # ---------------------------------------------------------------- the doors
@@ -50,6 +51,10 @@ class OwnerMachine:
     def settle(self, now: int) -> list[Effect]:
         """Return everything that is to be done about the events so far."""
         ledger = self.ledger
+        if self._deaths:
+            deaths, self._deaths = self._deaths, []
+            for death in deaths:
+                self._on_process_died(death.uid, death.why)
         while True:
             if ledger.unblocked:
                 self._route_unblocked()
@@ -242,8 +247,8 @@ class OwnerMachine:
                 for offset in offsets:
                     self.ledger.memory.free(offset)
                 self._serve(self.ledger.memory.serve_waiting())
-            case m.ProcessDied(uid, why):
-                self._on_process_died(uid, why)
+            case m.ProcessDied():
+                self._deaths.append(message)  # what it said before may come after it
             case m.LeaseFailed(lease_id, why):
                 lease = self.tasks.submission.leases.get(lease_id)
                 if lease is not None and lease.actor_id:
