@@ -27,6 +27,8 @@ from zfut.wire import messages as m
 if TYPE_CHECKING:
     from zfut.inline.driver import InlineDriver
 
+SECONDS_MAX = 1e9
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -244,7 +246,8 @@ def get(refs: Any, *, timeout: float | None = None, copy: bool = False) -> Any:
     """
     session = current()
     session.check_open()
-    _check_timeout(timeout)
+    if timeout is not None:
+        timeout = _seconds(timeout)
     if type(refs) is ObjectRef:
         session.check_refs((refs,), "get()")
         return session.get_one(refs, timeout, copy=copy)
@@ -254,11 +257,11 @@ def get(refs: Any, *, timeout: float | None = None, copy: bool = False) -> Any:
     return session.get_many(refs, timeout, copy=copy)
 
 
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
+def _seconds(timeout: float) -> float | None:
+    """Check a timeout; one that nobody lives to see is none."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise errors.UsageError(f"timeout={timeout!r} is no number of seconds from 0")
+    return timeout if timeout <= SECONDS_MAX else None
 
 
 def wait(
@@ -276,7 +279,8 @@ def wait(
     """
     session = current()
     session.check_open()
-    _check_timeout(timeout)
+    if timeout is not None:
+        timeout = _seconds(timeout)
     del fetch_local  # on one node every value that exists is local
     if isinstance(refs, ObjectRef | str | bytes | dict) or not isinstance(refs, Sequence):
         raise errors.WrongTypeError("wait()", "a sequence of references", refs)
@@ -293,15 +297,37 @@ def wait(
 def as_completed(
     refs: Iterable[ObjectRef[T]], *, timeout: float | None = None
 ) -> Iterator[ObjectRef[T]]:
-    """Yield references as they become ready. Raises GetTimeoutError after ``timeout`` seconds."""
+    """Yield references as they become ready. Raises GetTimeoutError after ``timeout`` seconds.
+
+    Raises at once what ``wait`` raises for anything but different references.
+    """
+    session = current()
+    session.check_open()
+    if timeout is not None:
+        timeout = _seconds(timeout)
+    if isinstance(refs, ObjectRef | str | bytes | dict) or not isinstance(refs, Iterable):
+        raise errors.WrongTypeError("as_completed()", "references", refs)
     rest = list(refs)
+    if rest:
+        session.check_unique(rest, "as_completed()")
+    return _as_completed(session, rest, timeout)
+
+
+def _as_completed(
+    session: Session, rest: list[ObjectRef[T]], timeout: float | None
+) -> Iterator[ObjectRef[T]]:
+    total = len(rest)
     deadline = None if timeout is None else time.monotonic() + timeout
     while rest:
+        session.check_open()
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready, rest = wait(rest, timeout=left)
+        ready, rest = session.ready_split(rest, 1, left)
         if not ready:
-            raise errors.GetTimeoutError(len(rest), len(rest), float(timeout or 0), "")
+            raise session.timed_out(rest, timeout, total)
         yield from ready
+        if rest:
+            ready, rest = session.ready_split(rest, len(rest), 0)
+            yield from ready
 
 
 def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:

@@ -58,14 +58,14 @@ class Binding(Maker):
         """Whether this process is a fork of the one the session belongs to."""
         return os.getpid() != self._pid
 
-    def check_unique(self, refs: Refs) -> None:
+    def check_unique(self, refs: Refs, function: str = "wait()") -> None:
         """Raise unless these are different references of this session."""
         if set(map(type, refs)) != _REF_ONLY:
-            self.check_refs(refs, "wait()")
+            self.check_refs(refs, function)
         different = {ref._id for ref in refs}  # noqa: SLF001
         if len(different) != len(refs):
-            raise errors.DuplicateRefError("wait()", len(refs), len(different))
-        self.check_refs(refs[:1], "wait()")
+            raise errors.DuplicateRefError(function, len(refs), len(different))
+        self.check_refs(refs[:1], function)
 
     def check_open(self) -> None:
         """Raise SessionError if this session has ended, or belongs to the parent of a fork."""

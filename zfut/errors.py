@@ -148,7 +148,7 @@ class WorkerCrashedError(ZfutError):
 
 
 class TaskUnschedulableError(ZfutError):
-    """No node can ever run the task: it asks for more than there is."""
+    """No node could run the task: it asks for more than there is, or was free in time."""
 
     advice = (
         "Ask for less with .options(num_cpus=..., resources=...), or add a node that has it."
@@ -159,7 +159,7 @@ class TaskUnschedulableError(ZfutError):
         self.task_name, self.why = task_name, why
 
     def fact(self) -> str:
-        return f"No node can ever run {call_text(self.task_name)}{because(self.why)}."
+        return f"No node could run {call_text(self.task_name)}{because(self.why)}."
 
 
 class RuntimeEnvSetupError(ZfutError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from zfut import errors
+from zfut import errors, pickles
 from zfut.core.events import ActorKilled
 from zfut.core.owner.actors import handle_id
 from zfut.core.owner.records import Creation, Task, Template
@@ -30,12 +31,19 @@ SPECIAL_METHODS = ("__zfut_ready__", "__zfut_call__", "__zfut_terminate__")
 
 
 class _Shipped:
-    """A function's or class's code, pickled once for each session."""
+    """A function's or class's code, pickled once for each session and set of serializers."""
 
-    def __init__(self, target: Callable[..., Any], what: str) -> None:
+    def __init__(
+        self,
+        target: Callable[..., Any],
+        what: str,
+        retried: tuple[type[BaseException], ...] = (),
+    ) -> None:
         self._target = target
         self._what = what
+        self._retried = retried
         self._session: Session | None = None
+        self._serializers = b""
         self._code = b""
         self._id = b""
         self._refs: list[Any] = []
@@ -45,10 +53,13 @@ class _Shipped:
 
     def for_session(self, session: Session) -> tuple[bytes, bytes]:
         """Return the FunctionID and the code."""
-        if self._session is not session:
-            self._code, self._refs = serialize.dump_function(self._target, self._what)
+        serializers = serialize.exported()
+        if self._session is not session or self._serializers is not serializers:
+            self._code, self._refs = serialize.dump_function(
+                self._target, self._what, self._retried
+            )
             self._id = hashlib.blake2b(self._code, digest_size=16).digest()
-            self._session = session
+            self._session, self._serializers = session, serializers
         return self._id, self._code
 
 
@@ -63,13 +74,20 @@ class RemoteFunction(Generic[P, R]):
         self._options = options
         self._name = getattr(function, "__qualname__", "function").rpartition("<locals>.")[2]
         self._check: Checker = checker_of(function, self._name, skip_first=False)
-        self._shipped = shipped or _Shipped(function, f"function {self._name}")
+        self._shipped = shipped or _Shipped(
+            function, f"function {self._name}", options.retried()
+        )
         self._session: Session | None = None
         self._template: Template | None = None
+        _functions.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs: other functions may capture this one."""
         return {**vars(self), "_session": None, "_template": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        _functions.add(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         raise errors.DirectCallError(self._name)
@@ -81,7 +99,8 @@ class RemoteFunction(Generic[P, R]):
     def options(self, **given: Any) -> RemoteFunction[P, R]:
         """Return the same function with other options; see ``zfut.options``."""
         options = merge(self._options, given, TASK_OPTIONS, f"function {self._name}")
-        return RemoteFunction(self._function, options, self._shipped)
+        same = options.retried() == self._options.retried()
+        return RemoteFunction(self._function, options, self._shipped if same else None)
 
     @overload
     def remote(self, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]: ...
@@ -129,8 +148,23 @@ class RemoteFunction(Generic[P, R]):
         self._session = session
         return self._template
 
+    def forget_code(self) -> None:
+        """What was sent carries serializers that are not the ones registered now."""
+        self._template = None
+
     def __repr__(self) -> str:
         return f"<remote function {self._name}>"
+
+
+_functions: weakref.WeakSet[RemoteFunction[..., Any]] = weakref.WeakSet()
+
+
+def _forget_code() -> None:
+    for function in list(_functions):
+        function.forget_code()
+
+
+pickles.on_change.append(_forget_code)
 
 
 class RemoteClass(Generic[P, T]):

@@ -48,6 +48,12 @@ class Options(Struct, frozen=True):
     max_task_retries: int = 0
     lifetime: str | None = None
 
+    def retried(self) -> tuple[type[BaseException], ...]:
+        """Return the exceptions after which a task may be tried again."""
+        if isinstance(self.retry_exceptions, tuple):
+            return self.retry_exceptions
+        return (Exception,) if self.retry_exceptions else ()
+
     def demand(self, default_cpus: float) -> Demand:
         """Return the resources in ten-thousandths, sorted by name."""
         cpus = default_cpus if self.num_cpus is None else self.num_cpus

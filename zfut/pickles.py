@@ -50,6 +50,10 @@ BUILT_IN: tuple[type, ...] = (
 
 _serializers: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {}
 _reducers: dict[type, Reducer] = {}
+_exported: bytes | None = b""
+
+on_change: list[Callable[[], None]] = []
+"""Called when other serializers are registered: code that was sent carries the earlier ones."""
 
 
 # ------------------------------------------------------------------ which pickler
@@ -152,17 +156,29 @@ def register_serializer(
     blob = dumps(deserializer)
     _serializers[cls] = serializer, deserializer
     _reducers[cls] = lambda value: (_restore, (blob, serializer(value)))
+    _changed(None)
 
 
 def deregister_serializer(cls: type) -> None:
     """Undo ``register_serializer``; values that were sent stay readable."""
     _serializers.pop(cls, None)
     _reducers.pop(cls, None)
+    _changed(None)
+
+
+def _changed(now: bytes | None) -> None:
+    global _exported  # noqa: PLW0603  made when it is asked for
+    _exported = now
+    for tell in on_change:
+        tell()
 
 
 def exported() -> bytes:
     """Return what is registered here, for ``install`` in a worker."""
-    return thorough(list(_serializers.items())) if _serializers else b""
+    global _exported  # noqa: PLW0603  made once for each change
+    if _exported is None:
+        _exported = thorough(list(_serializers.items())) if _serializers else b""
+    return _exported
 
 
 def install(registered: bytes) -> None:
@@ -172,6 +188,7 @@ def install(registered: bytes) -> None:
     _reducers.clear()
     for cls, (serializer, deserializer) in entries:
         register_serializer(cls, serializer=serializer, deserializer=deserializer)
+    _changed(registered)
 
 
 def _restore(blob: bytes, state: object) -> object:

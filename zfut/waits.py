@@ -89,7 +89,7 @@ class Waits(Values):
         if (row is None or row.state == PENDING) and not self.await_objects(
             (object_id,), 1, timeout_s, fail_fast=True
         ):
-            raise self._timeout((ref,), timeout_s)
+            raise self.timed_out((ref,), timeout_s)
         return self.value_of(object_id, self._rows[object_id], copy=copy)
 
     def get_many(self, refs: Refs, timeout_s: float | None, *, copy: bool) -> list[Any]:
@@ -98,7 +98,7 @@ class Waits(Values):
         if not ids:
             return []
         if not self.await_objects(ids, len(ids), timeout_s, fail_fast=True):
-            raise self._timeout(refs, timeout_s)
+            raise self.timed_out(refs, timeout_s)
         rows = self._rows
         found = [rows[object_id] for object_id in ids]
         for object_id, row in zip(ids, found, strict=True):
@@ -109,12 +109,16 @@ class Waits(Values):
             for object_id, row in zip(ids, found, strict=True)
         ]
 
-    def _timeout(self, refs: Refs, timeout_s: float | None) -> errors.GetTimeoutError:
+    def timed_out(
+        self, refs: Refs, timeout_s: float | None, total: int = 0
+    ) -> errors.GetTimeoutError:
+        """Say what was waited for; ``refs`` are what is left of ``total``."""
         waiting = [ref for ref in refs if not self.is_ready(ref.binary())]
         what = "; ".join(
             f"{short(ref.binary())} {self.describe(ref.binary())}" for ref in waiting[:3]
         )
-        return errors.GetTimeoutError(len(waiting), len(refs), float(timeout_s or 0), what)
+        total = total or len(refs)
+        return errors.GetTimeoutError(len(waiting), total, float(timeout_s or 0), what)
 
     def is_ready(self, object_id: bytes) -> bool:
         """Whether the value or the error of an object is known here."""

@@ -232,6 +232,52 @@ def test_a_get_in_a_thread_of_the_loops_holds_nothing_up() -> None:
     assert zfut.get(refs, timeout=20) == ["value"] * 3
 
 
+def test_the_process_answers_while_a_method_computes(tmp_path: Path) -> None:
+    @zfut.remote
+    class Owner:
+        def make(self) -> list[Any]:
+            return [zfut.put("mine")]
+
+        async def compute(self, until_there: Path) -> None:
+            (until_there.parent / "computes").touch()
+            while not until_there.exists():
+                pass
+
+    owner = Owner.remote()
+    refs = [zfut.get(owner.make.remote())[0] for _ in range(3)]
+    busy = owner.compute.remote(tmp_path / "stop")
+    until((tmp_path / "computes").exists, "the method computes")
+    assert zfut.get(refs, timeout=20) == ["mine"] * 3
+    after = owner.make.remote()
+    (tmp_path / "stop").touch()
+    assert zfut.get(busy, timeout=20) is None
+    assert zfut.get(zfut.get(after, timeout=20)[0]) == "mine"
+
+
+def test_a_coroutine_that_will_not_be_cancelled_holds_up_no_end() -> None:
+    @zfut.remote
+    class Stubborn:
+        async def stay(self) -> None:
+            while True:
+                try:
+                    await asyncio.sleep(100)
+                except asyncio.CancelledError:
+                    pass
+
+        async def pid(self) -> int:
+            import os
+
+            return os.getpid()
+
+    stubborn = Stubborn.remote()
+    pid = zfut.get(stubborn.pid.remote())
+    ref = stubborn.stay.remote()
+    stubborn.__zfut_terminate__.remote()
+    with pytest.raises(ActorDiedError):
+        zfut.get(ref, timeout=20)
+    assert ended(pid)
+
+
 def test_two_async_actors_call_each_other() -> None:
     @zfut.remote
     class Peer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -254,11 +255,25 @@ def test_who_holds_the_loop_may_wait_in_it_and_others_sleep(bob: Party, base: Pa
         waits = pool.submit(party.loop.wait, theirs, soon_ns())
         bob.loop.post(bob.answer(1))
         assert party.loop.wait(mine, soon_ns())
-        assert party.loop.driving
         assert not theirs.done
         bob.loop.post(bob.answer(2))
-        until(lambda: (party.loop.turn(), theirs.done)[1], "the other answer came")
         assert waits.result(20)
+    party.close()
+
+
+def test_an_event_loop_that_sleeps_is_woken_by_what_others_post(base: Path) -> None:
+    party = Party(base, ALICE, background=True)
+    party.loop.hold()
+    for n in range(50):
+        party.loop.rest()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(party.loop.post, n)
+            assert select.select(party.loop.fds(), [], [], 20)[0]
+        party.loop.resume()
+        for fd in party.loop.fds():
+            party.loop.after_readable(fd)
+        party.loop.turn()
+    assert party.machine.seen == list(range(50))
     party.close()
 
 

@@ -36,7 +36,12 @@ def test_seeds_reach_what_they_are_for() -> None:
         *("event LeaseGranted", "event PushTasks", "event TasksFinished", "event Blocked"),
         *("event CreateActor", "event PushCalls", "event ExitActor", "event LocateActor"),
         *("event RegisterBorrows", "event ReleaseBorrows", "event ObjectReady", "ends str"),
-        *("event TasksPushedBack", "event RecallTasks", "event FreeMemory", "event ClaimMemory"),
+        *(
+            "event TasksPushedBack",
+            "event RecallTasks",
+            "event FreeMemory",
+            "event ClaimMemory",
+        ),
         *("event MemoryLent", "event ReclaimMemory", "event LeaseRevoked", "event Cancelled"),
     ):
         assert reached.get(wanted), f"60 seeds do not reach {wanted}"

@@ -8,23 +8,41 @@ Plain methods of such an actor run on the same thread, between coroutines.
 from __future__ import annotations
 
 import asyncio
+import selectors
 import time
 from typing import TYPE_CHECKING
 
 from zfut.actors.in_flight import InFlight
+from zfut.actors.loop import LEAVE_S
 from zfut.exits import EXIT_ACTOR
 
 if TYPE_CHECKING:
     from zfut.actors.worker import WorkerProcess
 
 
+class _Selector(selectors.DefaultSelector):
+    """Tells the actor when its event loop sleeps: while it does not, user code may compute.
+
+    The background thread then serves the mailbox, as it does in every other process.
+    """
+
+    def __init__(self, actor: AsyncActor) -> None:
+        super().__init__()
+        self._actor = actor
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        try:
+            return super().select(0 if self._actor.rest() else timeout)
+        finally:
+            self._actor.resume()
+
+
 class AsyncActor(InFlight):
     """The main loop of an actor with coroutines."""
 
     def __init__(self, worker: WorkerProcess) -> None:
-        super().__init__(
-            worker.machine.executor, worker.runner, worker.loop.inbox, asyncio.new_event_loop()
-        )
+        aio = asyncio.SelectorEventLoop(_Selector(self))
+        super().__init__(worker.machine.executor, worker.runner, worker.loop.inbox, aio)
         self._worker = worker
         self._flush_soon = False
         self._timer: asyncio.TimerHandle | None = None
@@ -43,16 +61,21 @@ class AsyncActor(InFlight):
             self._aio.run_until_complete(self._stopped)
         finally:
             self._leaving = True
-            for task in self._tasks.values():
-                task.cancel()
-            self._aio.run_until_complete(asyncio.gather(*self._tasks.values(), return_exceptions=True))
+            self._cancel_all()
             self._aio.close()
-            loop.driving = False
         wanted = self._worker.runner.exit_wanted
         if wanted:
             return EXIT_ACTOR if wanted == "exit_actor" else int(wanted[5:]) & 0xFF
         end = self._worker.end
         return end.code if end is not None else 0
+
+    def _cancel_all(self) -> None:
+        """End every coroutine; one that will not end is left behind."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self._aio.run_until_complete(asyncio.wait(tasks, timeout=LEAVE_S))
 
     # ---------------------------------------------------------------- the mailbox
 
@@ -65,19 +88,26 @@ class AsyncActor(InFlight):
         self._flush_soon = False
         worker = self._worker
         loop = worker.loop
-        loop.blocked = False
         loop.turn()
         while self._has_room():
             with loop.lock:
                 call = self._executor.take()
             if call is not None:
                 self._start(call)
-        if loop.inbox and not self._flush_soon:
-            self.note_answer()
         if worker.end is not None or worker.runner.exit_wanted:
             self._stop()
         self._set_timer()
-        loop.blocked = True
+
+    def rest(self) -> bool:
+        """The event loop is about to sleep. Returns whether there is something to do first."""
+        self._worker.loop.rest()
+        if self._worker.loop.inbox or self._has_room():
+            self.note_answer()
+        return self._flush_soon
+
+    def resume(self) -> None:
+        """The event loop goes on."""
+        self._worker.loop.resume()
 
     def _set_timer(self) -> None:
         wake_at = self._worker.machine.wake_at()

@@ -26,12 +26,13 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
+from zfut.actors.machine import Machine
 from zfut.actors.mailbox import Mailbox, MailboxError
-from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, Woken
+from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.waiting import Pending
 
 log = logging.getLogger("zfut")
@@ -39,23 +40,11 @@ log = logging.getLogger("zfut")
 TICK_S = 0.001
 SPIN_NS = 100_000
 """How long a waiting thread looks before it sleeps: waking a sleeping core costs about as much."""
+POLL_MAX_MS = 2**31 - 1
 LEAVE_S = 2.0
 """How long the end waits for the threads that drive to leave."""
 FLUSH_AT = 128
 """A thread that submits this much without waiting hands it over itself."""
-
-
-class Machine(Protocol):
-    """What the loop drives: see ``zfut.core``."""
-
-    def handle(self, event: Any, now: int) -> None:
-        """Take one event."""
-
-    def settle(self, now: int) -> list[f.Effect]:
-        """Return what is to be done."""
-
-    def wake_at(self) -> int | None:
-        """Return when to hand in Woken."""
 
 
 _loops: weakref.WeakSet[Loop] = weakref.WeakSet()
@@ -300,7 +289,7 @@ class Loop:
             event.set()
 
     def serve(self, until: Callable[[], bool]) -> None:
-        """Drive as the thread that the process belongs to: others that wait leave it the work."""
+        """Drive as the thread that owns the process: others that wait leave it the work."""
         self._claim()
         try:
             self._drive(until, None, NO_SHIELD)
@@ -309,10 +298,19 @@ class Loop:
             self._hand_on()
 
     def hold(self) -> None:
-        """The calling thread's event loop drives from here on: nobody else does."""
+        """The calling thread's event loop drives, with ``rest`` and ``resume``; nobody else."""
         self._claim()
         self._holder = threading.get_ident()
-        self.driving = True
+
+    def rest(self) -> None:
+        """The event loop that drives sleeps until one of ``fds()`` is readable."""
+        self.driving = self.blocked = True
+
+    def resume(self) -> None:
+        """It goes on, and user code may keep its thread."""
+        self.activity += 1
+        self.driving = self.blocked = False
+        self._release_parked()
 
     def _claim(self) -> None:
         if not self._token.acquire(blocking=False):
@@ -329,7 +327,7 @@ class Loop:
     ) -> None:
         """Handle and poll until ``until()`` or the deadline. One thread at a time."""
         self.activity += 1
-        outer, self.driving = self.driving, True
+        self.driving = True
         poll = self._polls[0].poll
         try:
             receive = False
@@ -352,12 +350,8 @@ class Loop:
                 self._after_poll(poll(timeout))
                 self.blocked = False
         finally:
-            self.driving, self.blocked = outer, False
-            if outer:
-                self.wake()  # the event loop has not seen what arrived meanwhile
-            elif self._parked:
-                self._parked = False
-                self._tick.release()
+            self.driving = self.blocked = False
+            self._release_parked()
 
     def _spin(self) -> bool:
         """Look for an answer for a moment before sleeping. Returns whether one came.
@@ -382,7 +376,7 @@ class Loop:
         if wake_at is None:
             return None
         left = wake_at - time.monotonic_ns()
-        return 0 if left <= 0 else left // 1_000_000 + 1
+        return 0 if left <= 0 else min(left // 1_000_000 + 1, POLL_MAX_MS)
 
     def fds(self) -> list[int]:
         """Return every descriptor that says there is something to do."""
@@ -430,6 +424,11 @@ class Loop:
         else:
             self._poll_in_background()
 
+    def _release_parked(self) -> None:
+        if self._parked:
+            self._parked = False
+            self._tick.release()
+
     def _park(self) -> None:
         self._parked = True
         if self.driving:
@@ -444,6 +443,8 @@ class Loop:
         while not (self.closed or self.driving):
             self._polling = True
             self.turn()
+            if self._holder:
+                self.wake()  # its event loop may sleep by now, and has not seen what came
             if self.driving or self.inbox:
                 self._polling = False
                 return
@@ -471,9 +472,7 @@ class Loop:
         self.wake()
         background = self._background
         if background is not None and background is not threading.current_thread():
-            if self._parked:
-                self._parked = False
-                self._tick.release()
+            self._release_parked()
             background.join(LEAVE_S)
         mine = self._holder == threading.get_ident()
         if mine or self._token.acquire(timeout=LEAVE_S):  # nobody drives from here on
@@ -484,7 +483,7 @@ class Loop:
 
 
 def _after_fork() -> None:
-    """A forked child wakes nobody: the descriptors are its parent's, a lock may be held for ever."""
+    """A forked child wakes nobody: descriptors are its parent's, locks may never come free."""
     for loop in _loops:
         loop._wakes = []  # noqa: SLF001  of the same file
         loop._waking = threading.RLock()  # noqa: SLF001

@@ -24,6 +24,7 @@ from zfut.wire.specs import (
     CANCELLED,
     OK,
     RAISED,
+    RETRIABLE,
     Address,
     Failed,
     Inline,
@@ -33,12 +34,6 @@ from zfut.wire.specs import (
 )
 
 Refs = tuple[tuple[bytes, Address], ...]
-
-
-READ_ONLY_NOTE = (
-    "Arrays that come from zfut are shared, read-only memory. "
-    "Use a.copy(), or zfut.get(ref, copy=True)."
-)
 
 
 class ActorExit(BaseException):
@@ -53,7 +48,9 @@ class Runner:
         self._executor = executor
         self._node = node
         self._pid = os.getpid()
-        self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._functions: dict[bytes, serialize.Code] = {}
+        self._scoped = False
+        self.serializers = b""
         self._failures = WordedFailures()
         self.instance: Any = None
         self.class_name = ""
@@ -64,12 +61,19 @@ class Runner:
     # ---------------------------------------------------------------- what to call
 
     def _function(self, function_id: bytes) -> Callable[..., Any]:
-        function = self._functions.get(function_id)
-        if function is None:
-            _, code = self._executor.inbox.functions[function_id]
-            function = serialize.load_function(code)
-            self._functions[function_id] = function
-        return function
+        code = self._functions.get(function_id)
+        if code is None:
+            _, sent = self._executor.inbox.functions[function_id]
+            code = self._functions[function_id] = serialize.load_code(sent)
+            self._scoped = self._scoped or bool(code.serializers)
+        if self._scoped and code.serializers != self.serializers:
+            self.install(code.serializers)
+        return code.function  # type: ignore[no-any-return]
+
+    def install(self, serializers: bytes) -> None:
+        """Use what the driver registered whose code runs here now."""
+        self.serializers = serializers
+        serialize.install(serializers)
 
     def name_of(self, call: Call) -> str:
         """Return what a user calls this call: ``f`` or ``Class.method``."""
@@ -246,6 +250,7 @@ class Runner:
         None: the end of the process is the answer.
         """
         spec = call.spec
+        status = RAISED
         if self._session.closed:
             self._end_fork(error.code if isinstance(error, SystemExit) else 1)
         if isinstance(error, ActorExit):
@@ -264,21 +269,25 @@ class Runner:
         elif isinstance(error, errors.TaskCancelledError) and not error.__traceback__:
             return Returned(TaskResult(spec.task_id, spec.attempt, CANCELLED, ()), ())
         else:
-            if isinstance(error, ValueError) and "read-only" in str(error):
-                error.add_note(READ_ONLY_NOTE)
             self.note_exit(error)
-            if self.exit_wanted.startswith("exit:") and call.kind != TASK:
+            if self.exit_wanted.startswith("exit:"):
                 return None
             shown = self._shown() if call.kind == METHOD else None
             captured = task_errors.capture(
                 error, task_name=name, pid=self._pid, node=self._node, actor_repr=shown
             )
             failure = task_errors.encode_failure(captured)
+            if call.kind == TASK and self._is_retried(spec.function, error):
+                status = RETRIABLE
         error.__traceback__ = None
         result = TaskResult(
-            spec.task_id, spec.attempt, RAISED, (Failed(len(failure)),), took
+            spec.task_id, spec.attempt, status, (Failed(len(failure)),), took
         )
         return Returned(result, (failure,))
+
+    def _is_retried(self, function_id: bytes, error: BaseException) -> bool:
+        code = self._functions.get(function_id)
+        return code is not None and isinstance(error, code.retried)
 
     def _end_fork(self, code: object) -> None:
         """User code forked, and the child comes back here: it must not answer as its parent."""

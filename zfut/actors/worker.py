@@ -83,11 +83,14 @@ class WorkerProcess:
         if call is None:
             return
         limit = sys.getrecursionlimit()
+        serializers = self.runner.serializers
         sys.setrecursionlimit(limit + NESTED_FRAMES)
         try:
             self.runner.run(call, self.loop.post)
         finally:
             sys.setrecursionlimit(limit)
+            if self.runner.serializers != serializers:
+                self.runner.install(serializers)
         if self.runner.exit_wanted.startswith("exit:"):
             os._exit(self._leave(int(self.runner.exit_wanted[5:]) & 0xFF))
 

@@ -20,7 +20,7 @@ class WorkerMachine:
     def __init__(self, uid: bytes, node: bytes, config: Config, failures: Failures) -> None:
         self.owner = OwnerMachine(uid, node, config, failures)
         self.executor = ExecutorMachine(self.owner)
-        self._blocking: int = 0
+        self._blocking: dict[int, None] = {}  # waits of the call that runs and of those below it
 
     def handle(self, event: e.Event | Task | bytes, now: int) -> None:
         """Take one event."""
@@ -43,17 +43,16 @@ class WorkerMachine:
         self.owner.handle(event, now)
         if kind is e.AwaitObjects:
             self._on_await(event, now)  # type: ignore[arg-type]
-        elif kind is e.StopWaiting and event.call_id == self._blocking:  # type: ignore[union-attr]
-            self._blocking = 0
-            self.executor.unblock()
+        elif kind is e.StopWaiting:
+            self._waited(event.call_id)  # type: ignore[union-attr]
 
     def _on_await(self, event: e.AwaitObjects, now: int) -> None:
         """The thread that runs the task waits: others may need its CPU, or what it has queued."""
         if not event.blocks or event.call_id not in self.owner.ledger.objects.waits:
             return
-        if self._blocking:
+        self._blocking[event.call_id] = None
+        if len(self._blocking) > 1:
             return  # a call on top of one that waits: the CPU is given back already
-        self._blocking = event.call_id
         rows = self.owner.rows
         undispatched = False
         for object_id in event.object_ids:
@@ -62,18 +61,26 @@ class WorkerMachine:
                 undispatched = undispatched or not row.task.actor_id
         self.executor.block(now, at_once=undispatched)
 
+    def _waited(self, call_id: int) -> bool:
+        """A wait is over. Returns whether the CPU is taken back: none is left on the stack."""
+        if call_id not in self._blocking:
+            return False
+        del self._blocking[call_id]
+        if self._blocking:
+            return False
+        self.executor.unblock()
+        return True
+
     def settle(self, now: int) -> list[Effect]:
         """Return everything that is to be done about the events so far."""
         self.executor.settle()
         effects = self.owner.settle(now)
-        if self.owner.borrowing.settled:
+        if self.owner.borrowing.settled or self.executor.exiting:
             self.executor.settle()
             effects += self.owner.ledger.out.take()
         if self._blocking:
             for effect in effects:
-                if type(effect) is Complete and effect.call_id == self._blocking:
-                    self._blocking = 0
-                    self.executor.unblock()
+                if type(effect) is Complete and self._waited(effect.call_id):
                     effects += self.owner.settle(now)
                     break
         return effects

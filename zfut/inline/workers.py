@@ -35,6 +35,9 @@ class InlineRunner(Runner):
 
     interrupt: BaseException | None = None
 
+    def install(self, serializers: bytes) -> None:
+        """What is registered is in this process already."""
+
     def failed(self, call: Call, name: str, error: BaseException, took: int) -> Returned | None:
         """Say how a call failed; None: the end of the process is the answer."""
         if isinstance(error, Killed):

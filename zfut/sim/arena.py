@@ -5,12 +5,19 @@ The real arena has no such memory: a wrong offset there is a wrong value somewhe
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from zfut.sim.values import Handle
 from zfut.wire.specs import Stored
 
 
 class Violation(AssertionError):  # noqa: N818  it is what the simulator looks for
     """Something that must always hold did not."""
+
+
+def violate(text: str) -> NoReturn:
+    """Stop the run: something that must always hold did not."""
+    raise Violation(text)
 
 
 class Written:
@@ -43,7 +50,7 @@ class GhostArena:
                 del self._written[other.offset]
                 for view in other.views:
                     if view.live and view.process.alive and view.process.owner_lives(view):
-                        raise Violation(
+                        violate(
                             f"{view.process.name} looks at {other.object_id.hex()} at "
                             f"{other.offset} while {object_id.hex()} is written over it"
                         )
@@ -59,7 +66,7 @@ class GhostArena:
             if not view.process.owner_lives(view):
                 return b""
             found = "nothing" if written is None else written.object_id.hex()
-            raise Violation(
+            violate(
                 f"{view.process.name} reads {stored.object_id.hex()} attempt "
                 f"{stored.attempt} at {stored.offset} and finds {found}"
             )

@@ -28,10 +28,10 @@ from zfut.core.owner.machine import OwnerMachine
 from zfut.core.worker import WorkerMachine
 from zfut.ids import NodeUid, proc_uid
 from zfut.sim import invariants
-from zfut.sim.arena import GhostArena, Violation
+from zfut.sim.arena import GhostArena, violate
 from zfut.sim.ghost import Ghost
 from zfut.sim.network import Latency, Link, Network
-from zfut.sim.process import Code, Process, Thread
+from zfut.sim.process import Code, Machine, Pending, Process, Thread
 from zfut.sim.values import SessionOver, SymbolicFailures
 from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_node, decode_to_owner, decode_to_worker, encode, join
@@ -52,8 +52,9 @@ EXIT_CONSTRUCTOR = 224
 class Setting(Struct):
     """What kind of cluster a seed means, and how much chance there is in it.
 
-    ``preempt``: user code is interrupted between two things it does.  ``batches``: all that has
-    arrived is handled at once.  ``losses``: what a process that ends in peace sent last is lost.
+    ``preempt``: user code is interrupted between two things it does.  ``batches``: all that
+    has arrived is handled at once.  ``losses``: what a process that ends in peace sent last is
+    lost.
     """
 
     cpus: int = 2
@@ -98,7 +99,7 @@ class Cluster:
 
     # ---------------------------------------------------------------- processes
 
-    def _add(self, uid: bytes, name: str, machine: Any) -> Process:
+    def _add(self, uid: bytes, name: str, machine: Machine) -> Process:
         process = self.processes[uid] = Process(self, uid, name, machine)
         return process
 
@@ -178,7 +179,7 @@ class Cluster:
 
     # ---------------------------------------------------------------- the calendar
 
-    def at(self, delay: int, what: Callable[..., None], *args: Any) -> None:
+    def at(self, delay: int, what: Callable[..., None], *args: object) -> None:
         """Let something happen after ``delay`` nanoseconds."""
         self._dates += 1
         heappush(self._calendar, (self.now + delay, self._dates, what, args))
@@ -213,8 +214,7 @@ class Cluster:
             if self.turns >= limit:
                 return False
             heappop(calendar)
-            if when > self.now:
-                self.now = when
+            self.now = max(self.now, when)
             what(*args)
         return True
 
@@ -241,7 +241,9 @@ class Cluster:
                 machine.handle(event, now)
                 self.events += 1
             self._perform(process, machine.settle(now))
-        count = len(arrived) if self.rng.random() < self.setting.batches else min(1, len(arrived))
+        count = (
+            len(arrived) if self.rng.random() < self.setting.batches else min(1, len(arrived))
+        )
         for _ in range(count):
             sender, head, payload = arrived.popleft()
             event = Received(sender, self._decode(process, head), payload)
@@ -268,7 +270,9 @@ class Cluster:
         machine = process.machine
         if isinstance(machine, WorkerMachine):
             return decode_to_worker(head)
-        return decode_to_owner(head) if isinstance(machine, OwnerMachine) else decode_to_node(head)
+        return (
+            decode_to_owner(head) if isinstance(machine, OwnerMachine) else decode_to_node(head)
+        )
 
     def _arrive(self, link: Link) -> None:
         process = self.processes[link.receiver]
@@ -281,7 +285,7 @@ class Cluster:
 
     # ---------------------------------------------------------------- effects
 
-    def _perform(self, process: Process, effects: list[f.Effect]) -> None:
+    def _perform(self, process: Process, effects: list[f.Effect]) -> None:  # noqa: C901
         for effect in effects:
             self.trace.append((self.now, process, effect, "effect"))
             match effect:
@@ -309,11 +313,11 @@ class Cluster:
 
     def _send(self, process: Process, effect: f.Send) -> None:
         if effect.to in process.forgotten:
-            raise Violation(
+            violate(
                 f"{process.name} sends {type(effect.message).__name__} to a process that it "
                 "knows is dead"
             )
-        self.ghost.sent(process, effect)
+        self.ghost.sent(effect)
         payload = join(effect.payload) if effect.payload else b""
         letter = (process.uid, encode(effect.message), payload)
         if self.lives(effect.to):
@@ -419,7 +423,7 @@ class Cluster:
         waits = top.waits_for
         return top if waits is not None and waits.reenters and not waits.done else None
 
-    def resume(self, thread: Thread, waited: Any) -> None:
+    def resume(self, thread: Thread, waited: Pending | None) -> None:
         """A thread goes on, if it still waits for what came."""
         process = thread.process
         if not process.alive or thread.code is None or thread.waits_for is not waited:
@@ -439,7 +443,7 @@ class Cluster:
         else:
             self._suspend(thread, wants)
 
-    def _suspend(self, thread: Thread, wants: Any) -> None:
+    def _suspend(self, thread: Thread, wants: int | Pending) -> None:
         if isinstance(wants, int):
             self.at(wants, self.resume, thread, None)
             return
@@ -468,7 +472,7 @@ class Cluster:
             if machine.executor.exiting == "constructor failed":
                 self.leave(process, EXIT_CONSTRUCTOR)
             self.at(self._moment(), self._start_calls, process)
-        elif self.rng.random() < 0.5:
+        elif self.rng.random() < self.setting.batches:
             self.at(1, self._start_calls, process)
         else:
             self.soon(process)
@@ -491,4 +495,4 @@ class Cluster:
         for start, length in machine.lending.lent.get(process.uid, ()):
             if start <= offset and offset + size <= start + length:
                 return
-        raise Violation(f"{process.name} writes at {offset}+{size}, which it was not lent")
+        violate(f"{process.name} writes at {offset}+{size}, which it was not lent")

@@ -1,10 +1,11 @@
 """Faults: what goes wrong in a seed, and when.
 
-Killed: a worker in any state, also one that is starting; a program.  Paused: any process, the node
-manager too.  A small store and slow tasks are settings.  The node manager's death ends a session
-and is not simulated.
+Killed: a worker in any state, also one that is starting; a program.  Paused: any process, the
+node manager too.  A small store and slow tasks are settings.  The node manager's death ends a
+session and is not simulated.
 """
 
+# ruff: noqa: PLR2004  chances are numbers
 from __future__ import annotations
 
 from random import Random

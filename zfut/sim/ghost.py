@@ -1,7 +1,8 @@
 """The ghost: what really happened, kept beside the machines and never shown to them.
 
 It knows the right answer of every call, who really holds what, and which deaths, kills and
-cancellations may explain an error.  An answer that is neither right nor explained is a violation.
+cancellations may explain an error.  An answer that is neither right nor explained is a
+violation.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from zfut.core.effects import Send
 from zfut.core.executor.inbox import METHOD, TASK, Call
 from zfut.core.node.granting import ATTEMPTS
 from zfut.core.owner.records import FAILED, PENDING, ObjectRow, Task
-from zfut.sim.arena import Violation
+from zfut.sim.arena import violate
 from zfut.sim.values import Failure, Handle, Plan, read_failure
 from zfut.wire import messages as m
 
@@ -109,7 +110,7 @@ class Ghost:
             giver = b""
         self._givers.setdefault((to, object_id), {})[giver] = None
 
-    def sent(self, process: Process, effect: Send) -> None:
+    def sent(self, effect: Send) -> None:
         """A machine sends."""
         message = effect.message
         if type(message) is m.PushTasks:
@@ -135,11 +136,13 @@ class Ghost:
         name = (spec.task_id, spec.attempt)
         where = f"{self.calls[spec.task_id].name} attempt {spec.attempt}"
         if name in self._ran:
-            raise Violation(f"{where} runs on {process.name} and ran on {self._ran[name]}")
+            violate(f"{where} runs on {process.name} and ran on {self._ran[name]}")
         self._ran[name] = process.name
         owner = self._cluster.processes[call.owner.uid]
         if call.kind == METHOD:
             self._check_order(process, call)
+        elif call.owner.uid not in (process.worker.executor.lease_owner, process.uid):
+            violate(f"{where} starts on {process.name}, which is not bound to its owner")
         if owner.alive:
             self._check_wanted(process, owner, call, where)
 
@@ -148,7 +151,7 @@ class Ghost:
         told = self.calls[call.spec.task_id]
         last = actor.started.get(told.owner, 0)
         if told.order < last:
-            raise Violation(f"{told.name} starts after a later call of the same caller")
+            violate(f"{told.name} starts after a later call of the same caller")
         actor.started[told.owner] = told.order
 
     def _check_wanted(self, process: Process, owner: Process, call: Call, where: str) -> None:
@@ -158,12 +161,12 @@ class Ghost:
             state = read_failure(value) if row.state == FAILED else ["a value"]
             if state[0] == "ActorDiedError":
                 return  # it was killed, and its process does not know yet
-            raise Violation(f"{where} starts on {process.name} though it has {state}")
+            violate(f"{where} starts on {process.name} though it has {state}")
         if call.kind != TASK:
             return
         task = owner.owner.tasks.submission.find(process.uid, call.spec.task_id)
         if task is None or task.attempt != call.spec.attempt:
-            raise Violation(f"{where} starts on {process.name} and its owner does not know")
+            violate(f"{where} starts on {process.name} and its owner does not know")
 
     # ---------------------------------------------------------------- what may be
 
@@ -185,11 +188,11 @@ class Ghost:
         if told is None:
             right = self.puts.get(handle.object_id)
         elif told.plan.raises:
-            raise Violation(f"{told.name} gave {number} and must raise")
+            violate(f"{told.name} gave {number} and must raise")
         else:
             right = told.plan.number + int.from_bytes(handle.object_id[24:], "big") - 1
         if number != right:
-            raise Violation(f"{handle.object_id.hex()} is {number} and must be {right}")
+            violate(f"{handle.object_id.hex()} is {number} and must be {right}")
 
     def check_failed(self, handle: Handle, row: ObjectRow) -> None:
         """A get raises: user code, a fault or the user must explain it."""
@@ -198,7 +201,7 @@ class Ghost:
         told = self.calls.get(handle.object_id[:24])
         if not self._explained(failure, handle, told):
             name = told.name if told is not None else handle.object_id.hex()
-            raise Violation(f"{handle.process.name}: nothing explains {failure} of {name}")
+            violate(f"{handle.process.name}: nothing explains {failure} of {name}")
 
     def _explained(self, failure: Failure, handle: Handle, told: Told | None) -> bool:
         kind = failure[0]
@@ -212,9 +215,9 @@ class Ghost:
             return False
         if kind == "ActorDiedError":
             return self._actor_explained(failure, told)
-        return self._call_explained(failure, handle, told)
+        return self._call_explained(failure, told)
 
-    def _call_explained(self, failure: Failure, handle: Handle, told: Told) -> bool:
+    def _call_explained(self, failure: Failure, told: Told) -> bool:
         kind = failure[0]
         if kind == "Raised":
             return failure[1] in ((told.plan.number,) if told.plan.raises else self.exits)
@@ -228,7 +231,7 @@ class Ghost:
             return failure[1] == told.name and told.cancelled
         return kind == "TaskUnschedulableError" and self._no_worker_starts()
 
-    def _inner_explained(self, failure: Failure) -> bool:
+    def _inner_explained(self, failure: Failure) -> bool:  # noqa: PLR0911  one for each kind
         """Whether the failure of an argument, of which only its words are known, can be."""
         kind = failure[0]
         if kind == "Raised":
@@ -259,7 +262,7 @@ class Ghost:
             return told.weak or self.excused(told.owner, handle_id)
         return failure[1] == told.actor_id and self._actor_ended(failure)
 
-    def _actor_ended(self, failure: Failure) -> bool:
+    def _actor_ended(self, failure: Failure) -> bool:  # noqa: PLR0911  one for each reason
         actor = self.actors[failure[1]]
         reason, why = failure[3], failure[5]
         lives = self._cluster.lives

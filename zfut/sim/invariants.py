@@ -1,8 +1,8 @@
 """What must hold after every turn, and what must be left when everything has ended.
 
-The tables check themselves (``check``); here is what concerns several of them, or the truth that
-only the simulator knows.  Letters in the comments name the families of the design: R references,
-T tasks and leases, O objects, Q quiescence.
+The tables check themselves (``check``); here is what concerns several of them, or the truth
+that only the simulator knows.  Letters in the comments name the families of the design: R
+references, T tasks and leases, O objects, Q quiescence.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from zfut.core.node.resources import CPU
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import STATE_NAMES, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
-from zfut.sim.arena import Violation
+from zfut.sim.arena import violate
 
 if TYPE_CHECKING:
     from zfut.sim.cluster import Cluster
     from zfut.sim.process import Process
+
+SHOWN = 400
 
 EVERY = 4
 """Invariants that look at every process are checked once in so many turns."""
@@ -27,7 +29,7 @@ EVERY = 4
 def require(holds: object, text: str) -> None:
     """Raise Violation unless it holds."""
     if not holds:
-        raise Violation(text)
+        violate(text)
 
 
 def after_turn(cluster: Cluster, process: Process) -> None:
@@ -53,7 +55,8 @@ def resources_conserved(node: NodeMachine) -> None:
                 held[kind] += amount
     for kind, total in resources.total.items():
         free = resources.free[kind]
-        require(free + held[kind] == total, f"{kind}: {free} free + {held[kind]} held != {total}")
+        if free + held[kind] != total:
+            violate(f"{kind}: {free} free + {held[kind]} held != {total}")
 
 
 def leases_have_owners(cluster: Cluster, node: NodeMachine) -> None:
@@ -62,11 +65,11 @@ def leases_have_owners(cluster: Cluster, node: NodeMachine) -> None:
     bound: dict[bytes, None] = {}
     for lease in node.granting.leases:
         owner = lease.owner
-        known = owner in node.drivers or owner in pool
-        require(known, f"lease {lease.lease_id} outlives {cluster.processes[owner].name}")
+        if owner not in node.drivers and owner not in pool:
+            violate(f"lease {lease.lease_id} outlives {cluster.processes[owner].name}")
         if lease.worker and not lease.own:
-            name = cluster.processes[lease.worker].name
-            require(lease.worker not in bound, f"{name} is bound to two leases")
+            if lease.worker in bound:
+                violate(f"{cluster.processes[lease.worker].name} is bound to two leases")
             bound[lease.worker] = None
 
 
@@ -83,7 +86,7 @@ def uses_are_held(cluster: Cluster) -> None:
             if owner is process and _on_its_way(process, object_id):
                 continue
             if not ghost.excused(process.uid, object_id):
-                raise Violation(
+                violate(
                     f"{process.name} holds {object_id.hex()}, which {owner.name} has forgotten"
                 )
 
@@ -94,9 +97,9 @@ def _on_its_way(process: Process, object_id: bytes) -> bool:
         if isinstance(event, Task):
             if event.task_id == object_id[:24]:
                 return True
-        elif getattr(event, "object_id", None) == object_id:
-            return True
-        elif getattr(getattr(event, "stored", None), "object_id", None) == object_id:
+            continue
+        made = (getattr(event, "stored", event), event)
+        if any(getattr(one, "object_id", None) == object_id for one in made):
             return True
     return False
 
@@ -111,10 +114,9 @@ def workers_have_one_owner(cluster: Cluster) -> None:
             if worker == process.uid:
                 continue  # lent to itself, on top of what it was lent for
             other = owners.setdefault(worker, process.name)
-            require(
-                other == process.name,
-                f"{cluster.processes[worker].name} is lent to {other} and {process.name}",
-            )
+            if other != process.name:
+                name = cluster.processes[worker].name
+                violate(f"{name} is lent to {other} and {process.name}")
 
 
 # -------------------------------------------------------------------- when all has ended
@@ -127,8 +129,10 @@ def at_rest(cluster: Cluster) -> None:
             continue
         for thread in process.threads:
             call = thread.call
-            name = cluster.ghost.calls[call.spec.task_id].name if call is not None else "a program"
-            raise Violation(f"{process.name}: {name} waits for ever")
+            name = (
+                cluster.ghost.calls[call.spec.task_id].name if call is not None else "a program"
+            )
+            violate(f"{process.name}: {name} waits for ever")
         if isinstance(process.machine, WorkerMachine):
             _executor_is_empty(process.name, process.machine)
         if isinstance(process.machine, NodeMachine):
@@ -138,7 +142,7 @@ def at_rest(cluster: Cluster) -> None:
 
 
 def only_cycles_are_left(cluster: Cluster) -> bool:
-    """Whether rows are left, each held only by values that are left: a cycle that users made."""
+    """Whether rows are left, each held only by values that are left: a cycle of users."""
     left = False
     for process in cluster.processes.values():
         if not process.alive or isinstance(process.machine, NodeMachine):
@@ -162,10 +166,8 @@ def containment_is_counted(owner: OwnerMachine) -> None:
             count[inner_id] = count.get(inner_id, 0) + 1
     for object_id, row in owner.rows.items():
         right = count.get(object_id, 0)
-        require(
-            row.contained_in == right,
-            f"{object_id.hex()} is in {right} values and counts {row.contained_in}",
-        )
+        if row.contained_in != right:
+            violate(f"{object_id.hex()} is in {right} values and counts {row.contained_in}")
 
 
 def _owner_is_empty(cluster: Cluster, process: Process) -> None:
@@ -231,4 +233,4 @@ def _row(object_id: bytes, row: ObjectRow) -> str:
 
 def _brief(table: object) -> str:
     text = repr(table)
-    return text if len(text) < 400 else text[:400] + "..."
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."

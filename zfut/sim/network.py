@@ -1,8 +1,8 @@
 """The network: one queue for each ordered pair of processes, and chance between the pairs.
 
-What one process sends another arrives once and in order while both live.  Messages of different
-pairs overtake each other as the seed says.  Of what a dead process had under way to one receiver,
-some beginning arrives and the rest is lost.
+What one process sends another arrives once and in order while both live.  Messages of
+different pairs overtake each other as the seed says.  Of what a dead process had under way to
+one receiver, some beginning arrives and the rest is lost.
 """
 
 from __future__ import annotations

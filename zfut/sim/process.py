@@ -1,7 +1,7 @@
 """A simulated process: a machine, what has arrived for it, and its threads of user code.
 
-It stands in for the loop, the session and the runner: user code posts the same events in the same
-order, and the machine handles them later, in batches that chance cuts.
+It stands in for the loop, the session and the runner: user code posts the same events in the
+same order, and the machine handles them later, in batches that chance cuts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from zfut.core import events as e
 from zfut.core.effects import EndProcess
 from zfut.core.executor.inbox import METHOD, TASK, Call
 from zfut.core.node.machine import NodeMachine
+from zfut.core.owner.actors import handle_id
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import FAILED, INLINE, PENDING, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
@@ -126,7 +127,7 @@ class Process:
 
     # ---------------------------------------------------------------- posting
 
-    def post(self, event: Any) -> None:
+    def post(self, event: e.Event | Task | bytes) -> None:
         """Hand an event in; it is handled soon."""
         self.inbox.append(event)
         self.cluster.soon(self)
@@ -234,9 +235,9 @@ class Process:
         self, object_id: bytes, uid: bytes, cover: bytes, giver: bytes, *, risky: bool
     ) -> Handle:
         machine = self.machine
-        if isinstance(machine, WorkerMachine) and object_id[:-4] == machine.executor.actor_id:
-            if object_id.endswith(b"\0\0\0\0"):
-                return Handle(self, object_id, Address(uid), weak=True)
+        own = isinstance(machine, WorkerMachine) and machine.executor.actor_id
+        if own and object_id == handle_id(own):
+            return Handle(self, object_id, Address(uid), weak=True)
         handle = self.arrive(object_id, Address(uid), cover, giver)
         handle.risky = risky
         return handle

@@ -1,9 +1,10 @@
-"""Events and effects as lines for a reader: the same in scenarios and in what a failing seed shows.
+"""Events and effects as lines for a reader, in scenarios and in what a failing seed shows.
 
-    > w1: PushTasks tasks=t1 from driver         an event, at whom
-      w1 -> driver  TasksFinished results=t1     an effect of it
+> w1: PushTasks tasks=t1 from driver         an event, at whom
+  w1 -> driver  TasksFinished results=t1     an effect of it
 """
 
+# ruff: noqa: ANN401, C901  it shows whatever there is
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -15,8 +16,7 @@ from zfut.core import effects as f
 from zfut.core import events as e
 from zfut.core.executor.inbox import Call
 from zfut.core.owner.records import Task
-from zfut.sim.values import read_failure
-from zfut.wire import messages as m
+from zfut.ids import OBJECT_BYTES, PROC_BYTES, TASK_BYTES
 from zfut.wire import specs as s
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class Names:
 
     def any(self, name: bytes) -> str:
         """Name whatever this is the id of."""
-        if len(name) == 16:
+        if len(name) == PROC_BYTES:
             return self.process(name)
-        if len(name) == 28:
+        if len(name) == OBJECT_BYTES:
             index = int.from_bytes(name[24:], "big")
             suffix = {0: "", 1: "", 1 << 31: ""}.get(index, f".{index}")
             return self.task(name[:24]) + suffix
-        if len(name) == 24:
+        if len(name) == TASK_BYTES:
             if name in self.given or self._is_task(name):
                 return self.task(name)
             return f"token{int.from_bytes(name[16:], 'big')}@{self.process(name[:16])}"
@@ -95,7 +95,9 @@ def show(value: Any, names: Names) -> str:  # noqa: PLR0911  one line for each k
         case s.Failed():
             return "failed"
         case s.RefInfo():
-            return names.any(value.object_id) + (f":{names.any(value.token)}" if value.token else "")
+            return names.any(value.object_id) + (
+                f":{names.any(value.token)}" if value.token else ""
+            )
         case tuple() | list():
             return ",".join(show(item, names) for item in value)
         case None:
@@ -186,6 +188,3 @@ def last_lines(cluster: Cluster, count: int) -> list[str]:
         f"{(now - began) / 1e6:10.3f} ms {lines(process, what, kind, names)}"
         for now, process, what, kind in list(cluster.trace)[-count:]
     ]
-
-
-__all__ = ["Names", "brief", "last_lines", "lines", "m", "read_failure", "show"]

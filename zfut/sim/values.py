@@ -20,7 +20,7 @@ PICKLE = 1
 """The encoding number that production uses for a plain pickle."""
 
 Ref: TypeAlias = tuple[bytes, bytes, bool]
-"""An object, its owner's process, and whether a task that waits for it might wait for itself."""
+"""An object, its owner's process, and whether who waits for it might wait for itself."""
 
 Failure: TypeAlias = list[Any]
 """A failure: its kind, then what is said of it."""
@@ -36,8 +36,8 @@ class Symbol(Struct, frozen=True):
 class Plan(Struct, frozen=True, array_like=True):
     """What a call is to do: its arguments, as far as they are no references.
 
-    ``number`` names the call and seeds what it does; ``expects`` are its references at top level
-    and the numbers of the values that they stand for.
+    ``number`` names the call and seeds what it does; ``expects`` are its references at top
+    level and the numbers of the values that they stand for.
     """
 
     number: int
@@ -77,7 +77,7 @@ def unpack_plan(data: bytes) -> Plan:
 
 
 class SymbolicFailures:
-    """Makes failures that name their kind and fields; see ``zfut.core.owner.ledger.Failures``."""
+    """Makes failures of kinds and fields; see ``zfut.core.owner.ledger.Failures``."""
 
     def dependency(self, failure: bytes, task_name: str) -> bytes:
         """Return the failure of a task whose argument failed."""

@@ -9,16 +9,27 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from zfut.errors import FunctionTooLargeError, ZfutError
-from zfut.pickles import write
+from zfut.pickles import exported, write
 from zfut.wire.context import Noted, packing
 
 FUNCTION_MAX_BYTES = 100 * 1000 * 1000
 """What a function or class may weigh with all that it drags along."""
+
+
+class Code(NamedTuple):
+    """What an executor needs of a function or class."""
+
+    function: Any
+    retried: tuple[type[BaseException], ...] = ()
+    """Exceptions after which its task may be tried again."""
+    serializers: bytes = b""
+    """What its driver has registered, see ``zfut.pickles``."""
 
 
 class _Limited(io.BytesIO):
@@ -34,17 +45,22 @@ class _TooLargeError(Exception):
     """The function is too large; not for users."""
 
 
-def dump_function(function: object, what: str) -> tuple[bytes, list[object]]:
+def dump_function(
+    function: object, what: str, retried: Sequence[type[BaseException]] = ()
+) -> tuple[bytes, list[object]]:
     """Return a function's or class's code, and the references and handles it captures.
 
-    These must be kept as long as the code may run.  Raises SerializationError, or
+    These must be kept as long as the code may run.  With it go the exceptions after which it is
+    ``retried`` and the serializers that are registered here.  Raises SerializationError, or
     FunctionTooLargeError (a ValueError) for a closure of more than 100 MB.
     """
     file = _Limited()
     sink: list[Noted] = []
+    registered = exported()
+    plain = not (retried or registered)
     try:
         with packing(sink):
-            write(function, file)
+            write(function if plain else Code(function, tuple(retried), registered), file)
     except (ZfutError, MemoryError):
         raise
     except _TooLargeError:
@@ -57,9 +73,15 @@ def dump_function(function: object, what: str) -> tuple[bytes, list[object]]:
     return file.getvalue(), [noted.holder for noted in sink]
 
 
-def load_function(code: bytes) -> Any:  # noqa: ANN401  whatever was dumped
+def load_code(code: bytes) -> Code:
     """Return what ``dump_function`` wrote; raises what its import raises."""
-    return pickle.loads(code)  # noqa: S301  from a process of this session
+    loaded = pickle.loads(code)  # noqa: S301  from a process of this session
+    return loaded if type(loaded) is Code else Code(loaded)
+
+
+def load_function(code: bytes) -> Any:  # noqa: ANN401  whatever was dumped
+    """Return the function or class alone."""
+    return load_code(code).function
 
 
 def dump_plain(data: object) -> bytes:

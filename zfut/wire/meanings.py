@@ -60,7 +60,8 @@ MEANINGS: dict[str, str] = {
     "sequence": RESERVED,
     "size_bytes": "how many bytes",
     "state": "alive or dead",
-    "status": "0: it returned; 1: it raised; 2: it was cancelled before it began",
+    "status": "0: it returned; 1: it raised; 2: it was cancelled before it began; 3: it raised, and "
+    "its options say to try again",
     "taken": "true: an actor has the name",
     "task": "the constructor's call",
     "task_id": "the call",

@@ -39,7 +39,14 @@ from zfut.pickles import (
 )
 from zfut.task_errors import decode_failure
 from zfut.wire import arrays, arrow, frames
-from zfut.wire.code import dump_function, dump_plain, load_function, load_plain
+from zfut.wire.code import (
+    Code,
+    dump_function,
+    dump_plain,
+    load_code,
+    load_function,
+    load_plain,
+)
 from zfut.wire.context import Noted, note_reference, packing, ref_sink, thread
 from zfut.wire.specs import Address
 
@@ -51,6 +58,7 @@ __all__ = [
     "NONE",
     "PICKLE",
     "RAW",
+    "Code",
     "Encoding",
     "Packed",
     "deregister_serializer",
@@ -58,6 +66,7 @@ __all__ = [
     "dump_plain",
     "exported",
     "install",
+    "load_code",
     "load_function",
     "load_plain",
     "note_reference",

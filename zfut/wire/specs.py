@@ -118,8 +118,8 @@ class TaskResult(Struct, frozen=True, array_like=True, gc=False):
     retained: tuple[tuple[bytes, bytes], ...] = ()
 
 
-OK, RAISED, CANCELLED, RAISED_AGAIN = 0, 1, 2, 3
-"""Values of ``TaskResult.status``; the last: it raised what its options say to try again."""
+OK, RAISED, CANCELLED, RETRIABLE = 0, 1, 2, 3
+"""Values of ``TaskResult.status``; RETRIABLE: it raised, and asks to be run again."""
 
 Demand: TypeAlias = tuple[tuple[str, int], ...]
 """Resource name and ten-thousandths of it, sorted by name: a scheduling key can hold it."""

@@ -43,6 +43,7 @@ class ExecutorMachine:
         self.incarnation = 0
         self.max_concurrency = 1
         self.exiting = ""
+        self._ended = False  # the world was asked to end this process
         self.blocked_at = 0
         self.blocked = False
         self._early: list[tuple[m.PushTasks | m.CreateActor | m.PushCalls, bytes]] = []
@@ -316,11 +317,14 @@ class ExecutorMachine:
                 parts = [part for part in payload if part]
                 self._out.send(caller, m.TasksFinished(tuple(results)), parts)
             self._answers.clear()
-        if self.exiting and not (self.inbox.queue or self.inbox.running or self._held):
+        if self._ended or not self.exiting:
+            return
+        if not (self.inbox.queue or self.inbox.running or self._held):
             if self.exiting in LINGERS and self._owns_for_others():
                 return
             code = EXIT_OUT_OF_SCOPE if self.exiting == "out of scope" else EXIT_CLEAN
             self._out.add(EndProcess(code, self.exiting))
+            self._ended = True
 
     def _owns_for_others(self) -> bool:
         """Whether others still use what this process owns: it may not go before they are done."""

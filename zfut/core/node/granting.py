@@ -76,10 +76,7 @@ class Granting:
         self._attempts = max(self._attempts, 1)
         if not self.resources.feasible(lease.demand):
             lease.told = True
-            why = (
-                f"{self.resources.lacking(lease.demand)}. It waits for a node that has it; "
-                "set schedule_timeout= to fail instead"
-            )
+            why = self.resources.lacking(lease.demand)
             self._out.send(owner, m.LeaseWaits(lease.lease_id, why))
         self.dirty = True
 
@@ -142,10 +139,12 @@ class Granting:
             return
         if worker.lease is not None:
             self.end(*worker.lease, now, to_pool=False)
-        if worker.state == STARTING:
-            self._attempts -= 1
-            if self._attempts <= 0:
-                self._refuse(f"no worker can be started there: {why}")
+        if worker.state != STARTING:
+            self._attempts = max(self._attempts, 1)  # those who had it need another
+            return
+        self._attempts -= 1
+        if self._attempts <= 0:
+            self._refuse(f"no worker can be started there: {why}")
 
     def _refuse(self, why: str) -> None:
         """Requests that would need a new worker fail, unless their owner has one to go on with."""

@@ -13,6 +13,8 @@ Invariants, checked by ``Submission.check``:
 
 from __future__ import annotations
 
+import heapq
+
 from zfut.config import Config
 from zfut.core.owner.records import Key, Lease, Task
 from zfut.wire.specs import Demand
@@ -30,6 +32,9 @@ class Submission:
         self.by_worker: dict[bytes, Lease] = {}
         self.shipped: dict[bytes, dict[bytes, None]] = {}
         self.run_ns: dict[bytes, int] = {}
+        self.hurried: list[Task] = []
+        self._waiting: dict[bytes, tuple[int, Task]] = {}  # until they are pushed
+        self._due: list[tuple[int, bytes]] = []
         self._next_lease = 1
 
     # ---------------------------------------------------------------- queues
@@ -39,6 +44,8 @@ class Submission:
         key = self._key(task)
         key.queue.append(task)
         self.touch(key)
+        if task.template.schedule_timeout_ns:
+            self.hurried.append(task)
 
     def requeue(self, tasks: list[Task]) -> None:
         """These came back unstarted; they go first, in their order."""
@@ -46,6 +53,8 @@ class Submission:
             key = self._key(task)
             key.queue.appendleft(task)
             self.touch(key)
+            if task.template.schedule_timeout_ns:
+                self.hurried.append(task)
 
     def remove(self, task: Task) -> bool:
         """Take a cancelled task out of its queue. Returns whether it was there."""
@@ -56,6 +65,34 @@ class Submission:
                 self.touch(key)
                 return True
         return False
+
+    def start_clocks(self, now: int) -> None:
+        """These have just been queued and must find a worker in time."""
+        for task in self.hurried:
+            due = now + task.template.schedule_timeout_ns
+            self._waiting[task.task_id] = due, task
+            heapq.heappush(self._due, (due, task.task_id))
+        self.hurried.clear()
+
+    def overdue(self, now: int) -> list[tuple[Task, str]]:
+        """Take out what has found no worker in time, and say why."""
+        late: list[tuple[Task, str]] = []
+        while (due := self._next_due()) is not None and due <= now:
+            _, task = self._waiting.pop(self._due[0][1])
+            if self.remove(task):
+                limit = task.template.schedule_timeout_ns / 1e9
+                lacking = self._key(task).why or "others keep the workers busy"
+                late.append((task, f"{lacking}; its schedule_timeout of {limit:g} s is over"))
+        return late
+
+    def _next_due(self) -> int | None:
+        """When the first of them will have waited too long; forgets those that do not wait."""
+        while self._due:
+            due, task_id = self._due[0]
+            if self._waiting.get(task_id, (0,))[0] == due:
+                return due
+            heapq.heappop(self._due)
+        return None
 
     def touch(self, key: Key) -> None:
         """Something changed for this key: look at it when the machine settles."""
@@ -167,6 +204,8 @@ class Submission:
             if cost >= limit and in_flight:
                 break
             queue.popleft()
+            if self._waiting:
+                self._waiting.pop(task.task_id, None)
             task.cost_ns = cost
             task.lease = lease
             if not in_flight:
@@ -260,7 +299,7 @@ class Submission:
 
     def wake_at(self) -> int | None:
         """When a lease will have been silent, or idle, for too long."""
-        wake: int | None = None
+        wake = self._next_due()
         for lease in self.leases.values():
             if not lease.worker or lease.key is None:
                 continue

@@ -1,6 +1,6 @@
 """Tasks from submission to their last answer: leases asked for, work pushed, retries.
 
-Retries count crashes of the worker.  When a worker dies with one task in flight, that task was
+Retries count crashes of the worker, and errors if the task's options say so.  When a worker dies with one task in flight, that task was
 running and is charged; when several were in flight nobody can tell, so none is charged and each
 goes alone the next time.  Every attempt has a number, and an answer for another attempt than the
 current one is dropped with clean-up.
@@ -13,7 +13,19 @@ from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import FAILED, INLINE, Key, Lease, Task
 from zfut.core.owner.submission import Submission
 from zfut.wire import messages as m
-from zfut.wire.specs import CANCELLED, Dep, FunctionDef, Inline, Stored, TaskResult, TaskSpec
+from zfut.wire.specs import (
+    CANCELLED,
+    RETRIABLE,
+    Dep,
+    FunctionDef,
+    Inline,
+    Stored,
+    TaskResult,
+    TaskSpec,
+)
+
+
+PATIENCE = "It waits for a node that has it; set schedule_timeout= to fail instead"
 
 
 class Tasks:
@@ -65,7 +77,8 @@ class Tasks:
         if lease.key is not None:
             lease.key.why = message.why
             name = lease.key.queue[0].template.name if lease.key.queue else "a task"
-        self._ledger.out.add(Note("warning", f"{name} cannot run: {message.why}"))
+        text = f"{name} cannot run: {message.why}. {PATIENCE}"
+        self._ledger.out.add(Note("warning", text))
 
     def on_revoked(self, message: m.LeaseRevoked) -> None:
         """Others wait: finish what runs, take back the rest, return the worker."""
@@ -86,9 +99,17 @@ class Tasks:
         self.submission.finish(task, result.run_ns, now)
         if result.status == CANCELLED:
             self.fail(task, self._cancelled(task))
-            return True
-        self.settle_returns(task, result, payload)
+        elif result.status == RETRIABLE and task.retries_left and not task.cancelled:
+            self._try_again(task)
+        else:
+            self.settle_returns(task, result, payload)
         return True
+
+    def _try_again(self, task: Task) -> None:
+        """It raised what its options say to try again."""
+        task.attempt += 1
+        task.retries_left -= 1 if task.retries_left > 0 else 0
+        self.submission.requeue([task])
 
     def settle_returns(self, task: Task, result: TaskResult, payload: bytes) -> None:
         """Record values or the error of a finished call, then let its arguments go."""
@@ -234,6 +255,8 @@ class Tasks:
     def settle(self, now: int) -> None:
         """Look at every key that something happened to: push, ask, cancel, return."""
         submission = self.submission
+        if submission.hurried:
+            submission.start_clocks(now)
         while submission.dirty:
             keys, submission.dirty = submission.dirty, []
             for key in keys:
@@ -289,6 +312,8 @@ class Tasks:
 
     def woken(self, now: int) -> None:
         """Take back what is stuck behind long work; return what has been idle for long."""
+        for task, why in self.submission.overdue(now):
+            self._fail_unschedulable(task, why)
         for lease in self.submission.stuck(now):
             self._recall(lease)
         for lease in self.submission.lingering(now):
