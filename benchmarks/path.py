@@ -1,4 +1,6 @@
-"""Where the microseconds of one small task go, on both sides, without sockets: ``python -m benchmarks.path``.
+"""Where the microseconds of one small task go, on both sides, without sockets.
+
+Run it as ``python -m benchmarks.path``.
 
 Runs the production machines, codec and serialiser in one process, one task at a time, and times
 each step.  What a real call costs beyond the sum is ZeroMQ, the kernel and waking threads.
@@ -37,7 +39,7 @@ class Path:
         self.template = Template(b"f" * 16, "f", b"code", DEMAND)
         self.spent: dict[str, float] = {}
 
-    def timed(self, step: str, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+    def timed(self, step: str, function: Callable[..., Any], *args: Any) -> Any:
         """Run one step and book its time."""
         began = time.perf_counter()
         result = function(*args)
@@ -71,7 +73,9 @@ class Path:
         timed("worker: queue", worker.handle, arrived, 0)
         timed("worker: settle", worker.settle, 0)
         call = timed("worker: take", worker.executor.take)
-        args, _ = timed("worker: open arguments", serialize.unpack, call.spec.encoding, call.args)
+        args, _ = timed(
+            "worker: open arguments", serialize.unpack, call.spec.encoding, call.args
+        )
         value = timed("worker: pack the result", serialize.pack, args[0])
         spec = Inline(value.size_bytes, value.encoding)
         result = TaskResult(call.spec.task_id, 0, 0, (spec,), 1_000)

@@ -62,7 +62,7 @@ def _bars(results: Results, times_better: TimesBetter) -> dict[str, dict[str, fl
     return bars
 
 
-def _paint(axes: Any, bars: dict[str, dict[str, float]]) -> None:  # noqa: ANN401
+def _paint(axes: Any, bars: dict[str, dict[str, float]]) -> None:
     for row, factors in enumerate(bars.values()):
         top = row - _BAR * (len(factors) - 1) / 2
         for place, (runner, factor) in enumerate(factors.items()):
@@ -91,7 +91,7 @@ def _paint(axes: Any, bars: dict[str, dict[str, float]]) -> None:  # noqa: ANN40
     _legend(axes, present)
 
 
-def _legend(axes: Any, runners: list[str]) -> None:  # noqa: ANN401
+def _legend(axes: Any, runners: list[str]) -> None:
     for runner in runners:
         axes.barh(0, 0, left=1, color=_COLOURS.get(runner, "#888888"), label=runner)
     axes.legend(loc="lower right", fontsize=8)

@@ -17,9 +17,9 @@ import time
 from pathlib import Path
 
 import cv2
+from stabilize import output, pipeline
 
 import zfut
-from stabilize import output, pipeline
 
 
 def packaged_clip() -> str:
@@ -52,7 +52,15 @@ def job_for(source: str, number: int, options: argparse.Namespace) -> pipeline.J
     target = Path(options.out) / f"{Path(source).stem}{suffix}-stabilised.mp4"
     height, width = frame.shape[:2]
     return pipeline.Job(
-        source, str(target), frames, fps, width, height, options.radius, options.shake, options.fps
+        source,
+        str(target),
+        frames,
+        fps,
+        width,
+        height,
+        options.radius,
+        options.shake,
+        options.fps,
     )
 
 
@@ -65,7 +73,7 @@ def run_all(jobs: list[pipeline.Job]) -> tuple[dict[int, pipeline.Result], float
     def work(number: int, job: pipeline.Job) -> None:
         try:
             results[number] = pipeline.run(job, progress.step)
-        except BaseException as error:  # raised again in the main thread
+        except BaseException as error:  # noqa: BLE001  raised again in the main thread
             failures.append(error)
 
     threads = [
@@ -82,7 +90,9 @@ def run_all(jobs: list[pipeline.Job]) -> tuple[dict[int, pipeline.Result], float
     return results, time.monotonic() - began
 
 
-def report(jobs: list[pipeline.Job], results: dict[int, pipeline.Result], took_s: float) -> None:
+def report(
+    jobs: list[pipeline.Job], results: dict[int, pipeline.Result], took_s: float
+) -> None:
     """Print the figures and draw the paths."""
     latencies: list[float] = []
     for number, job in enumerate(jobs):
@@ -112,8 +122,12 @@ def options_from(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", default="outputs/video", metavar="DIR")
     parser.add_argument("--frames", type=int, default=0, help="at most so many frames of each")
     parser.add_argument("--radius", type=int, default=15, help="half of the smoothing window")
-    parser.add_argument("--fps", type=float, default=0.0, help="pace; default: as fast as it goes")
-    parser.add_argument("--shake", type=float, default=0.0, metavar="PIXELS", help="add a tremble")
+    parser.add_argument(
+        "--fps", type=float, default=0.0, help="pace; default: as fast as it goes"
+    )
+    parser.add_argument(
+        "--shake", type=float, default=0.0, metavar="PIXELS", help="add a tremble"
+    )
     parser.add_argument("--num-cpus", type=int, default=None)
     options = parser.parse_args(arguments)
     if options.copies < 1 or options.radius < 1 or min(options.frames, options.fps) < 0:

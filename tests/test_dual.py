@@ -41,7 +41,7 @@ def thrower(error: BaseException) -> Callable[[], NoReturn]:
     return throw
 
 
-def arrive(error: BaseException) -> Any:  # noqa: ANN401
+def arrive(error: BaseException) -> Any:
     """Raise in a task, and return what the driver gets."""
     return decode_failure(fail(thrower(error)))
 

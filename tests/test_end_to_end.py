@@ -135,8 +135,8 @@ def test_a_worker_that_dies_is_replaced_and_its_task_run_again(tmp_path: Path) -
 
     @zfut.remote
     def die_once(path: str) -> str:
-        if not os.path.exists(path):
-            open(path, "w").close()
+        if not Path(path).exists():
+            Path(path).touch()
             os.kill(os.getpid(), 9)
         return "alive"
 

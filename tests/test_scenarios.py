@@ -1,7 +1,7 @@
 """Runs every file in scenarios/.
 
-When one fails, ``pytest tests/test_scenarios.py --rewrite`` and read the diff. Commit it only if
-you know what caused it and it is what you want.
+When one fails, ``pytest tests/test_scenarios.py --rewrite`` and read the diff. Commit it only
+if you know what caused it and it is what you want.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def thrower(error: BaseException) -> Callable[[], NoReturn]:
     return throw
 
 
-def arrive(error: BaseException) -> Any:  # noqa: ANN401
+def arrive(error: BaseException) -> Any:
     """Raise in a task, and return what the driver gets."""
     return decode_failure(fail(thrower(error)))
 
@@ -235,7 +235,7 @@ def _frames_of(function: Callable[[], object]) -> list[str]:
 def test_causes_inside_a_task_are_told() -> None:
     def chained() -> None:
         try:
-            raise KeyError("k")  # noqa: EM101, TRY301
+            raise KeyError("k")  # noqa: TRY301
         except KeyError as error:
             raise AppError(7) from error
 

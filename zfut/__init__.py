@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         wait,
     )
     from zfut.handles import ActorHandle, RemoteClass, RemoteFunction
+    from zfut.pickles import deregister_serializer, register_serializer
     from zfut.refs import ObjectRef
     from zfut.session import Session
 
@@ -44,6 +45,7 @@ __all__ = [
     "available_resources",
     "cancel",
     "cluster_resources",
+    "deregister_serializer",
     "exit_actor",
     "get",
     "get_actor",
@@ -54,6 +56,7 @@ __all__ = [
     "method",
     "nodes",
     "put",
+    "register_serializer",
     "remote",
     "shutdown",
     "wait",
@@ -65,6 +68,8 @@ _HOMES = {
     "RemoteFunction": "zfut.handles",
     "ObjectRef": "zfut.refs",
     "Session": "zfut.session",
+    "deregister_serializer": "zfut.pickles",
+    "register_serializer": "zfut.pickles",
 }
 
 

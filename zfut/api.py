@@ -40,7 +40,7 @@ _driver: drivers.Driver | InlineDriver | None = None
 # ------------------------------------------------------------------ sessions
 
 
-def init(
+def init(  # noqa: PLR0913  all but the first by name
     address: str | None = None,
     *,
     mode: str | None = None,
@@ -148,7 +148,7 @@ def shutdown() -> None:
 
 
 def _close() -> None:
-    global _driver  # noqa: PLW0603  the program's one session
+    global _driver
     closing, _driver = _driver, None
     set_current(None)
     if closing is not None:
@@ -203,9 +203,7 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
             f"{name} is a generator; streaming results are not supported",
             "Return a list, or set num_returns on a function that returns a tuple",
         )
-    return RemoteFunction(
-        target, merge(Options(), options, TASK_OPTIONS, f"function {name}")
-    )
+    return RemoteFunction(target, merge(Options(), options, TASK_OPTIONS, f"function {name}"))
 
 
 def method(*, num_returns: int = 1) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -375,7 +373,9 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """
     session = current()
     session.check_open()
-    merge(Options(), {"name": name, "namespace": namespace}, ("name", "namespace"), "get_actor()")
+    merge(
+        Options(), {"name": name, "namespace": namespace}, ("name", "namespace"), "get_actor()"
+    )
     if name is None:
         raise errors.OptionTypeError("get_actor()", "name", name, "text")
     where = session.namespace if namespace is None else namespace

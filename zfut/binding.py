@@ -60,12 +60,11 @@ class Binding(Maker):
 
     def check_unique(self, refs: Refs, function: str = "wait()") -> None:
         """Raise unless these are different references of this session."""
-        if set(map(type, refs)) != _REF_ONLY:
+        if set(map(type, refs)) != _REF_ONLY or {r._session for r in refs} != {self}:  # noqa: SLF001
             self.check_refs(refs, function)
         different = {ref._id for ref in refs}  # noqa: SLF001
         if len(different) != len(refs):
             raise errors.DuplicateRefError(function, len(refs), len(different))
-        self.check_refs(refs[:1], function)
 
     def check_open(self) -> None:
         """Raise SessionError if this session has ended, or belongs to the parent of a fork."""
@@ -73,7 +72,7 @@ class Binding(Maker):
             raise errors.SessionError("this session", self.closed)
 
     def disown(self) -> None:
-        """This process is a fork: the session, its sockets and its locks are the parent's."""
+        """End here: in a fork, the session, its sockets and its locks are the parent's."""
         self.closed = self.loop.closed = (
             f"it belongs to process {self._pid}, of which this one is a fork; "
             "call zfut.init() here"

@@ -51,16 +51,19 @@ class _Shipped:
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_session": None, "_code": b"", "_refs": []}
 
-    def for_session(self, session: Session) -> tuple[bytes, bytes]:
-        """Return the FunctionID and the code."""
+    def for_session(self, session: Session) -> tuple[bytes, bytes, list[Any]]:
+        """Return the FunctionID, the code, and the references captured in it."""
         serializers = serialize.exported()
         if self._session is not session or self._serializers is not serializers:
-            self._code, self._refs = serialize.dump_function(
-                self._target, self._what, self._retried
-            )
+            code, refs = serialize.dump_function(self._target, self._what, self._retried)
+            if any(getattr(ref, "_session", session) is not session for ref in refs):
+                raise errors.SessionError(
+                    f"a reference that {self._what} captured", "its session has ended"
+                )
+            self._code, self._refs = code, refs
             self._id = hashlib.blake2b(self._code, digest_size=16).digest()
             self._session, self._serializers = session, serializers
-        return self._id, self._code
+        return self._id, self._code, self._refs
 
 
 class RemoteFunction(Generic[P, R]):
@@ -89,7 +92,7 @@ class RemoteFunction(Generic[P, R]):
         vars(self).update(state)
         _functions.add(self)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: ARG002
         raise errors.DirectCallError(self._name)
 
     def local(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -133,7 +136,7 @@ class RemoteFunction(Generic[P, R]):
     def _make_template(self, session: Session) -> Template:
         session.check_open()
         options = self._options
-        function_id, code = self._shipped.for_session(session)
+        function_id, code, captured = self._shipped.for_session(session)
         timeout = options.schedule_timeout
         self._template = Template(
             function_id,
@@ -142,8 +145,9 @@ class RemoteFunction(Generic[P, R]):
             options.demand(1),
             options.num_returns,
             options.max_retries,
-            0 if timeout is None else int(timeout * 1e9),
+            0 if timeout is None else max(1, int(timeout * 1e9)),
             self._check.names,
+            captured,
         )
         self._session = session
         return self._template
@@ -170,9 +174,7 @@ pickles.on_change.append(_forget_code)
 class RemoteClass(Generic[P, T]):
     """A class whose ``remote`` makes an actor: an instance in a process of its own."""
 
-    def __init__(
-        self, cls: Any, options: Options, shipped: _Shipped | None = None
-    ) -> None:
+    def __init__(self, cls: Any, options: Options, shipped: _Shipped | None = None) -> None:
         self._cls = cls
         self._options = options
         self._name: str = self._cls.__qualname__.rpartition("<locals>.")[2]
@@ -182,7 +184,7 @@ class RemoteClass(Generic[P, T]):
         self._shipped = shipped or _Shipped(self._cls, f"actor class {self._name}")
         self._methods = methods_of(self._cls)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002
         raise errors.DirectCallError(self._name, "class")
 
     def options(self, **given: Any) -> RemoteClass[P, T]:
@@ -199,7 +201,7 @@ class RemoteClass(Generic[P, T]):
         session = current()
         session.check_open()
         options = self._options
-        function_id, code = self._shipped.for_session(session)
+        function_id, code, captured = self._shipped.for_session(session)
         creation = Creation(
             self._concurrency(),
             options.name or "",
@@ -208,7 +210,7 @@ class RemoteClass(Generic[P, T]):
             options.max_restarts,
         )
         template = Template(function_id, self._name, code, options.demand(0), 0)
-        template.parameters = self._check.names
+        template.parameters, template.captured = self._check.names, captured
         task = session.make_task(template, args, kwargs)
         task.creation = creation
         actor_id = task.task_id
@@ -270,7 +272,7 @@ class ActorHandle(Generic[T]):
         "actor_id",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         actor_id: bytes,
         owner: Address,
@@ -373,7 +375,7 @@ class ActorMethod(Generic[R]):
         self._info = info
         self._returns = info.num_returns if returns < 0 else returns
 
-    def __call__(self, *args: Any, **kwargs: Any) -> R:
+    def __call__(self, *args: Any, **kwargs: Any) -> R:  # noqa: ARG002
         name = f"{self._handle._name}.{self._method}"  # noqa: SLF001
         raise errors.DirectCallError(name, "method")
 
@@ -408,9 +410,9 @@ def methods_of(cls: type) -> dict[str, MethodInfo]:
     """Return the methods that a handle of ``cls`` has."""
     found: dict[str, MethodInfo] = {}
     for name in dir(cls):
-        if name.startswith("__") and name.endswith("__"):
-            if name != "__call__" or "__call__" not in vars(cls):
-                continue
+        special = name.startswith("__") and name.endswith("__")
+        if special and (name != "__call__" or "__call__" not in vars(cls)):
+            continue
         member = inspect.getattr_static(cls, name)
         bound = not isinstance(member, staticmethod)
         function = getattr(member, "__func__", member)
@@ -453,7 +455,9 @@ def _rebuild_handle(data: bytes) -> ActorHandle[Any]:
     return handle
 
 
-_SPECIAL = MethodInfo(Checker("special method", 0, -1, (), open_kwargs=True), 1, (0, -1, (), True))
+_SPECIAL = MethodInfo(
+    Checker("special method", 0, -1, (), open_kwargs=True), 1, (0, -1, (), True)
+)
 
 __all__ = [
     "ActorHandle",

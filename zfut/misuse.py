@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from zfut.mistakes import UsageError
 
+_SHOWN_CHARACTERS = 60
+
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
 class WrongTypeError(UsageError, TypeError):

@@ -62,7 +62,9 @@ class Options(Struct, frozen=True):
         return tuple(sorted((kind, amount) for kind, amount in units.items() if amount))
 
 
-def merge(known: Options, given: dict[str, Any], allowed: tuple[str, ...], what: str) -> Options:
+def merge(
+    known: Options, given: dict[str, Any], allowed: tuple[str, ...], what: str
+) -> Options:
     """Return ``known`` with ``given`` laid over it.
 
     Raises UsageError for a name that is no option (it says which was meant) and for a value that
@@ -81,7 +83,7 @@ def merge(known: Options, given: dict[str, Any], allowed: tuple[str, ...], what:
     return Options(**values)
 
 
-def _checked(name: str, value: Any, what: str) -> Any:
+def _checked(name: str, value: Any, what: str) -> Any:  # noqa: C901, PLR0911  one line an option
     if name in ("num_cpus", "num_gpus", "memory"):
         return _amount(name, value, what)
     if name == "resources":

@@ -38,7 +38,7 @@ Reducer: TypeAlias = Callable[[Any], tuple[Any, ...]]
 class Writable(Protocol):
     """What a pickler needs of a file."""
 
-    def write(self, data: Any, /) -> object:  # noqa: ANN401  bytes of any kind
+    def write(self, data: Any, /) -> object:
         """Take bytes, which belong to the pickler again afterwards."""
 
 

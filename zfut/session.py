@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from zfut import errors, refs
 from zfut.core import events as e
@@ -50,7 +50,7 @@ def set_current(
 
     Without one, ``find`` is asked at each use: several may share a process, see ``zfut.inline``.
     """
-    global _current, _find  # noqa: PLW0603  the one place that knows
+    global _current, _find
     _current, _find = session, find
 
 
@@ -115,13 +115,13 @@ class Session(Waits):
 
     # ---------------------------------------------------------------- as a context
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.on_exit()
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 
 class Shield:
@@ -26,7 +26,7 @@ class Shield:
         self._caught = (number, frame)
         self._wake()
 
-    def __enter__(self) -> Shield:
+    def __enter__(self) -> Self:
         _signal.signal(_SIGINT, self._remember)
         return self
 
@@ -41,7 +41,7 @@ class NoShield:
 
     hit = False
 
-    def __enter__(self) -> NoShield:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 class Checker:
     """Checks one function's calls. Raises TypeError as the interpreter would."""
 
-    __slots__ = ("_keywords", "_known", "_most", "names", "_needed", "_open", "name", "shape")
+    __slots__ = ("_keywords", "_known", "_most", "_needed", "_open", "name", "names", "shape")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  a shape that is sent as a tuple
         self,
         name: str,
         needed: int,
@@ -36,12 +36,12 @@ class Checker:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         count = len(args)
-        if not kwargs and count >= self._needed and not self._known:
-            if count <= self._most or self._most < 0:
-                return
+        enough = count >= self._needed and (count <= self._most or self._most < 0)
+        if enough and not kwargs and not self._known:
+            return
         self._check(count, kwargs)
 
-    def _check(self, count: int, kwargs: dict[str, Any]) -> None:
+    def _check(self, count: int, kwargs: dict[str, Any]) -> None:  # noqa: C901  one rule after the other
         if 0 <= self._most < count:
             self._fail(f"takes {self._most} positional arguments but {count} were given")
         for index, name in enumerate(self.names):
@@ -75,7 +75,9 @@ def checker_of(function: Callable[..., Any], name: str, *, skip_first: bool) -> 
     if function is object.__init__:
         return Checker(name, 0, 0, ())
     if skip_first:
-        parameters = parameters[1:] if parameters and parameters[0].kind != _STAR else parameters
+        parameters = (
+            parameters[1:] if parameters and parameters[0].kind != _STAR else parameters
+        )
     needed, most, names = 0, 0, []
     keywords: dict[str, bool] = {}
     open_kwargs = False

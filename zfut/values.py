@@ -16,7 +16,6 @@ from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.wire import serialize
 from zfut.wire.specs import Address, Stored
 
-
 _PackedArgs = tuple[
     int, bytes | Stored, tuple[tuple[bytes, Address], ...], ObjectRef[Any] | None
 ]

@@ -146,7 +146,9 @@ class Waits(Values):
         key = self.owner.tasks.submission.keys.get((task.template.demand, task.depth))
         if key is not None and key.why:
             return f"a node: {key.why}"
-        wants = ", ".join(f"{kind}:{amount / 10_000:g}" for kind, amount in task.template.demand)
+        wants = ", ".join(
+            f"{kind}:{amount / 10_000:g}" for kind, amount in task.template.demand
+        )
         return f"a worker ({wants or 'no resources'})"
 
     def ready_split(

@@ -30,18 +30,18 @@ def count(*arguments: object) -> int:
     return len(arguments)
 
 
-def first_byte(block: Any) -> int:  # noqa: ANN401 - a numpy array
+def first_byte(block: Any) -> int:
     """Reads one byte of a block."""
     return int(block[0])
 
 
-def block(size_bytes: int) -> Any:  # noqa: ANN401 - a numpy array
+def block(size_bytes: int) -> Any:
     """A written block of that size, made once in each process: results cost their transport."""
     return _block(size_bytes)
 
 
 @cache
-def _block(size_bytes: int) -> Any:  # noqa: ANN401 - a numpy array
+def _block(size_bytes: int) -> Any:
     import numpy as np  # noqa: PLC0415 - only workloads with large values need it
 
     return np.ones(size_bytes, dtype=np.uint8)

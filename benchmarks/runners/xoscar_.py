@@ -64,10 +64,10 @@ class Xoscar(System):
     def idle(self, seconds: float) -> None:
         self._run(asyncio.sleep(seconds))
 
-    def _run(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401
+    def _run(self, work: Awaitable[Any]) -> Any:
         return self._loop.run_until_complete(work)
 
-    async def _create(self, actor_class: type) -> Any:  # noqa: ANN401 - a reference of xoscar's
+    async def _create(self, actor_class: type) -> Any:
         self._uid += 1
         strategy = self._xoscar.allocate_strategy.RandomSubPool()
         return await self._xoscar.create_actor(

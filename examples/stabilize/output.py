@@ -29,7 +29,9 @@ class Progress:
         with self._lock:
             self._done += 1
             percent = 100 * self._done // self._total
-            if percent == self._shown or (not self._live and percent // 10 == self._shown // 10):
+            if percent == self._shown or (
+                not self._live and percent // 10 == self._shown // 10
+            ):
                 return
             self._shown = percent
             rate = self._done / max(1e-9, time.monotonic() - self._began)
@@ -62,9 +64,9 @@ def draw(paths: Any, target: Path, title: str) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
-    figure, axes = pyplot.subplots(3, 1, sharex=True, figsize=(9, 7), layout="constrained")
+    figure, axes = plt.subplots(3, 1, sharex=True, figsize=(9, 7), layout="constrained")
     names = ("x (pixels)", "y (pixels)", "angle (degrees)")
     for index, (axis, name) in enumerate(zip(axes, names, strict=True)):
         scale = 180 / np.pi if index == 2 else 1.0
@@ -76,4 +78,4 @@ def draw(paths: Any, target: Path, title: str) -> None:
     axes[0].set_title(title)
     axes[-1].set_xlabel("frame")
     figure.savefig(target, dpi=110)
-    pyplot.close(figure)
+    plt.close(figure)

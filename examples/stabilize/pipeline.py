@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -111,7 +111,7 @@ class Result:
     """What came of it."""
 
     paths: Any
-    latencies_s: list[float] = field(default_factory=list)
+    latencies_s: list[float]
 
 
 def run(job: Job, progress: Callable[[], None]) -> Result:
@@ -121,7 +121,7 @@ def run(job: Job, progress: Callable[[], None]) -> Result:
     frames: deque[Any] = deque()
     paths: deque[Any] = deque()
     written: deque[tuple[Any, float]] = deque()
-    result = Result(None)
+    latencies_s: list[float] = []
     dues: deque[float] = deque()
     began = time.monotonic()
     before = None
@@ -129,12 +129,14 @@ def run(job: Job, progress: Callable[[], None]) -> Result:
     def finish(limit: int) -> None:
         while len(written) > limit:
             ref, due = written.popleft()
-            result.latencies_s.append(zfut.get(ref) - due)
+            latencies_s.append(zfut.get(ref) - due)
             progress()
 
     def emit(window: list[Any], place: int) -> None:
         calm = smooth.remote(*window)
-        written.append((sink.write.remote(frames.popleft(), paths[place], calm), dues.popleft()))
+        written.append(
+            (sink.write.remote(frames.popleft(), paths[place], calm), dues.popleft())
+        )
 
     for number in range(job.frames):
         due = time.monotonic()
@@ -159,5 +161,4 @@ def run(job: Job, progress: Callable[[], None]) -> Result:
         place = len(paths) - len(frames)
         emit(list(paths)[max(0, place - job.radius) :], place)
     finish(0)
-    result.paths = zfut.get(sink.close.remote())
-    return result
+    return Result(zfut.get(sink.close.remote()), latencies_s)

@@ -247,6 +247,71 @@ def test_an_error_in_a_method_is_the_callers_and_the_actor_lives_on() -> None:
     assert zfut.get(fragile.divide.remote(1, 2)) == 0.5
 
 
+def test_interrupts_base_exceptions_and_groups_of_a_method() -> None:
+    class OwnError(BaseException):
+        pass
+
+    @zfut.remote
+    class Raises:
+        def interrupt(self) -> None:
+            raise KeyboardInterrupt
+
+        def own(self) -> None:
+            text = "own"
+            raise OwnError(text)
+
+        def group(self) -> None:
+            text = "group"
+            raise ExceptionGroup(text, [ValueError("one"), KeyError("two")])
+
+        def fine(self) -> int:
+            return 1
+
+    raises = Raises.remote()
+    with pytest.raises(TaskCancelledError, match=r"Raises\.interrupt"):
+        zfut.get(raises.interrupt.remote())
+    with pytest.raises(BaseException, match="own") as caught:
+        zfut.get(raises.own.remote())
+    assert isinstance(caught.value, TaskError)
+    assert type(caught.value.cause).__name__ == "OwnError"
+    with pytest.raises(ExceptionGroup) as group:
+        zfut.get(raises.group.remote())
+    assert group.value.subgroup(KeyError) is not None
+    assert zfut.get(raises.fine.remote()) == 1
+
+
+def test_an_actor_whose_repr_raises_still_says_what_failed() -> None:
+    @zfut.remote
+    class Odd:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+        def fail(self) -> None:
+            text = "the reason"
+            raise LookupError(text)
+
+    odd = Odd.remote()
+    for _ in range(2):
+        with pytest.raises(LookupError, match="the reason"):
+            zfut.get(odd.fail.remote())
+
+
+def test_a_call_with_more_than_fits_in_one_frame() -> None:
+    @zfut.remote
+    class Count:
+        def bytes(self, *values: bytes) -> int:
+            return sum(map(len, values))
+
+        def many(self, count: int) -> tuple[bytes, ...]:
+            return tuple(bytes(100_000) for _ in range(count))
+
+    count = Count.remote()
+    refs = [zfut.put(bytes(100_000)) for _ in range(700)]
+    assert zfut.get(count.bytes.remote(*refs), timeout=30) == 70_000_000
+    parts = count.many.options(num_returns=700).remote(700)
+    assert sum(map(len, zfut.get(list(parts), timeout=30))) == 70_000_000
+
+
 def test_a_call_whose_argument_failed_never_runs_and_the_next_ones_do() -> None:
     @zfut.remote
     def fail() -> None:

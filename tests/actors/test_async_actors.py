@@ -240,7 +240,7 @@ def test_the_process_answers_while_a_method_computes(tmp_path: Path) -> None:
 
         async def compute(self, until_there: Path) -> None:
             (until_there.parent / "computes").touch()
-            while not until_there.exists():
+            while not until_there.exists():  # noqa: ASYNC240  it is to block
                 pass
 
     owner = Owner.remote()
@@ -259,7 +259,7 @@ def test_a_coroutine_that_will_not_be_cancelled_holds_up_no_end() -> None:
     class Stubborn:
         async def stay(self) -> None:
             while True:
-                try:
+                try:  # noqa: SIM105  in a loop it reads better
                     await asyncio.sleep(100)
                 except asyncio.CancelledError:
                     pass

@@ -114,7 +114,7 @@ def test_both_classes_survive_a_chain_of_tasks() -> None:
 
 def test_the_error_keeps_its_fields_and_pickles() -> None:
     error = raised(fail.remote(PlainError(7, "here")))
-    again = pickle.loads(pickle.dumps(error))
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
     for each in (error, again):
         assert isinstance(each, PlainError)
         assert isinstance(each, errors.TaskError)
@@ -274,7 +274,7 @@ def test_a_task_whose_argument_failed_never_runs_and_says_so(tmp_path: Path) -> 
     ran = tmp_path / "ran"
 
     @zfut.remote
-    def use(value: Any, other: int = 0) -> None:
+    def use(value: Any, other: int = 0) -> None:  # noqa: ARG001
         ran.touch()
 
     bad = fail.remote(PlainError(1, "the argument"))
@@ -296,7 +296,7 @@ def test_get_of_many_raises_at_the_first_failure_and_waits_for_no_other(tmp_path
 
     waits = slow.remote()
     for refs in ([waits, fail.remote(ValueError("a"))], [fail.remote(ValueError("b")), waits]):
-        with pytest.raises(ValueError, match="[ab]"):
+        with pytest.raises(ValueError, match=r"[ab]"):
             zfut.get(refs, timeout=WAIT_S)
     assert zfut.wait([waits], timeout=0)[0] == []
     gate.write_bytes(b"")
@@ -576,7 +576,7 @@ def test_a_value_that_cannot_be_unpickled_raises_at_get() -> None:
 def test_a_function_that_refers_to_a_missing_module_fails_with_its_name() -> None:
     @zfut.remote
     def importing() -> None:
-        import no_such_module_anywhere  # noqa: F401, PLC0415
+        import no_such_module_anywhere  # noqa: F401
 
     error = raised(importing.remote())
     assert isinstance(error, ModuleNotFoundError)

@@ -204,7 +204,9 @@ def test_another_number_of_values_than_returns_is_an_error_of_each(
         return value
 
     for ref in wrong.remote():
-        with pytest.raises(ValueError, match=rf"wrong\(\) has num_returns=3 but returned {got}"):
+        with pytest.raises(
+            ValueError, match=rf"wrong\(\) has num_returns=3 but returned {got}"
+        ):
             zfut.get(ref, timeout=WAIT_S)
 
 
@@ -439,7 +441,7 @@ def test_the_schedule_timeout_counts_from_when_the_arguments_are_there(tmp_path:
     assert zfut.get(late, timeout=WAIT_S) == 111
 
 
-def test_tasks_that_are_placed_in_time_do_not_notice(tmp_path: Path) -> None:
+def test_tasks_that_are_placed_in_time_do_not_notice() -> None:
     function = add.options(schedule_timeout=WAIT_S)
     refs = [function.remote(i) for i in range(500)]
     assert zfut.get(refs, timeout=WAIT_S) == [i + 110 for i in range(500)]

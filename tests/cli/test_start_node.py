@@ -240,7 +240,7 @@ def test_a_node_that_dies_by_itself_is_a_failure(base: Path, party: str, who: st
 
 def pids(base: Path) -> dict[str, int]:
     """Return the pids of a session's root and node manager."""
-    import json  # noqa: PLC0415
+    import json
 
     (session,) = sessions(base)
     file = json.loads((base / session / "session.json").read_bytes())

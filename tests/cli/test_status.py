@@ -230,7 +230,7 @@ def test_the_page_fits_100_columns_whatever_the_names_are() -> None:
 
 
 def test_requests_of_one_kind_are_one_line() -> None:
-    from cli.status import _waiting  # noqa: PLC0415
+    from cli.status import _waiting
 
     request = {"task": "f", "owner": "01", "reason": "CPU:1 wanted, 0 free"}
     rows = _waiting([{**request, "backlog": n} for n in (3, 10, 7)])

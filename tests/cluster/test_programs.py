@@ -159,7 +159,7 @@ def test_what_a_program_owned_ends_with_it_and_the_others_are_told(run: Run, end
 
 
 def test_programs_of_a_node_that_is_stopped_are_told(run: Run, base: Path) -> None:
-    with node(base) as running:
+    with node(base, "--grace-period=0.2s") as running:
         program = run(f"""{JOIN}
     @zfut.remote
     def busy():
@@ -177,7 +177,6 @@ def test_programs_of_a_node_that_is_stopped_are_told(run: Run, base: Path) -> No
     """)
         assert program.line() == "joined"
         processes = Processes(base)
-        running.signal(signal.SIGTERM)
         running.signal(signal.SIGTERM)
         for line in program.lines(3):
             assert line.startswith("SessionError"), line

@@ -45,7 +45,9 @@ def test_a_shaken_film_becomes_calm(
     assert video_stabilization.main([*arguments, "--num-cpus", "2"]) == 0
     said = capsys.readouterr().out
     assert "2 videos, 80 frames" in said
-    jitters = [line.split("jitter ")[1].split() for line in said.splitlines() if "jitter" in line]
+    jitters = [
+        line.split("jitter ")[1].split() for line in said.splitlines() if "jitter" in line
+    ]
     for before, _, after, _ in jitters:
         assert float(after) < float(before) / 4
     for number in range(2):

@@ -1,9 +1,11 @@
 """Mutants: one rule of the protocol is broken at a time, and the simulator must see it.
 
-Each mutant names the seeds that are searched, or the scenario that reads differently. If a change
-of the workload moves the seed that catches one, look for another: ``first_catch`` says which.
+Each mutant names the seeds that are searched, or the scenario that reads differently. If a
+change of the workload moves the seed that catches one, look for another: ``first_catch`` says
+which.
 """
 
+# ruff: noqa: SLF001  a mutant reaches into the machines
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -93,7 +93,7 @@ class Trap:
         return 0
 
 
-def closing_over(db: object) -> Any:  # noqa: ANN401
+def closing_over(db: object) -> Any:
     return lambda: db
 
 
@@ -154,7 +154,7 @@ def test_what_a_class_leaves_out_is_not_to_blame() -> None:
     assert serialize.unpack(packed.encoding, packed.to_bytes()).inner == 1
 
 
-def local_function() -> Any:  # noqa: ANN401
+def local_function() -> Any:
     config: dict[str, object] = {"a": [LOCK]}
 
     def inner(x: int, y: object = 1) -> object:

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 
 from tests.wire import vectors
-from zfut.wire import codec
-from zfut.wire import mailboxes
+from zfut.wire import codec, mailboxes
 from zfut.wire import messages as m
 
 FILE = json.loads((Path(__file__).parent / "golden.json").read_text())

@@ -35,7 +35,7 @@ def in_arena(packed: Packed) -> memoryview:
     return arena
 
 
-def back(value: object) -> Any:  # noqa: ANN401
+def back(value: object) -> Any:
     """Send a value both ways; returns it from the arena."""
     packed = pack(value)
     joined = packed.to_bytes()
@@ -235,7 +235,7 @@ def address_of(table: pa.Table | pa.RecordBatch) -> int:
     ],
     ids=lambda value: f"{type(value).__name__}-{value.num_columns}x{value.num_rows}",
 )
-def test_tables_and_batches(value: Any) -> None:  # noqa: ANN401
+def test_tables_and_batches(value: Any) -> None:
     packed = pack(value)
     assert packed.encoding == Encoding.ARROW
     stream = packed.to_bytes()

@@ -120,6 +120,7 @@ class AsyncActor(InFlight):
 
     def note_answer(self) -> None:
         """Turn once more when this round of the event loop is over."""
+        self._worker.loop.activity += 1
         if not self._flush_soon:
             self._flush_soon = True
             self._aio.call_soon(self._turn)

@@ -167,9 +167,9 @@ def join(address: str) -> Driver:
     """
     for directory, contents in places.sessions():
         named = address in ("auto", contents.session, contents.name, str(directory))
-        if named and (contents.embedded is False or address != "auto"):
-            if places.alive(contents.manager_pid, contents.manager_started):
-                return _make(contents, directory)
+        offered = contents.embedded is False or address != "auto"
+        if named and offered and places.alive(contents.manager_pid, contents.manager_started):
+            return _make(contents, directory)
     raise errors.SessionError(
         f"the session {address!r}",
         f"no node of yours runs it on this machine (looked in {places.base_directory()}); "
@@ -182,7 +182,7 @@ def start_embedded(
 ) -> Driver:
     """Start a node that ends with this program, and join it."""
     begun = time.monotonic()
-    sys_path = [entry or os.getcwd() for entry in sys.path]
+    sys_path = [entry or str(Path.cwd()) for entry in sys.path]
     plan: start.NodePlan | None = None
     launched: start.Launched | None = None
     try:

@@ -369,9 +369,7 @@ class Loop:
 
     def _timeout_ms(self, deadline_ns: int | None) -> float | None:
         wake_at = self.machine.wake_at()
-        if wake_at is None:
-            wake_at = deadline_ns
-        elif deadline_ns is not None and deadline_ns < wake_at:
+        if wake_at is None or (deadline_ns is not None and deadline_ns < wake_at):
             wake_at = deadline_ns
         if wake_at is None:
             return None

@@ -34,6 +34,7 @@ from zfut.wire.codec import ROUTE_BYTES, encode, join, route_prefix
 
 log = logging.getLogger("zfut.mailbox")
 
+HELLO_FRAMES = 2
 MESSAGE_FRAMES = 3
 """The sender's name, the header, and the payload if there is one."""
 
@@ -195,10 +196,10 @@ class Mailbox:
             if received is not None:
                 yield received
 
-    def _open(self, frames: list[bytes]) -> Received | None:
+    def _open(self, frames: list[bytes]) -> Received | None:  # noqa: PLR0911  one for each reason
         sender = frames[0]
         count = len(frames)
-        if count < 2 or len(frames[1]) <= ROUTE_BYTES:
+        if count < HELLO_FRAMES or len(frames[1]) <= ROUTE_BYTES:
             self._drop(sender, "wrong number or size of frames")
             return None
         head = frames[1]
@@ -224,7 +225,7 @@ class Mailbox:
 
     def _greet(self, sender: bytes, frames: list[bytes]) -> Received | None:
         head = frames[1]
-        if len(frames) != 2 or len(head) > HELLO_MAX_BYTES:
+        if len(frames) != HELLO_FRAMES or len(head) > HELLO_MAX_BYTES:
             self._drop(sender, "larger than a hello")
             return None
         try:

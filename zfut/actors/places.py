@@ -24,7 +24,6 @@ import msgspec
 from zfut.errors import SessionError
 from zfut.store.backend import ArenaInfo
 
-
 FILES_WANTED = 65_536
 
 IPC_PATH_MAX = 107

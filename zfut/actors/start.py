@@ -109,7 +109,9 @@ def memory_available() -> float:
 class Launched:
     """A node's root process, as its starter holds it."""
 
-    def __init__(self, plan: NodePlan, process: subprocess.Popen[bytes], life: socket.socket):
+    def __init__(
+        self, plan: NodePlan, process: subprocess.Popen[bytes], life: socket.socket
+    ) -> None:
         self.plan = plan
         self.process = process
         self.life = life
@@ -144,7 +146,7 @@ def launch(plan: NodePlan) -> Launched:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment.setdefault(name, "1")
     package = str(Path(zfut.__file__).resolve().parent.parent)
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603  this very interpreter
         [sys.executable, "-c", _BOOT, str(theirs.fileno()), package],
         stdin=subprocess.PIPE,
         pass_fds=(theirs.fileno(),),

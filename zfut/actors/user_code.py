@@ -242,9 +242,7 @@ class Runner:
 
     # ---------------------------------------------------------------- failing
 
-    def failed(
-        self, call: Call, name: str, error: BaseException, took: int
-    ) -> Returned | None:
+    def failed(self, call: Call, name: str, error: BaseException, took: int) -> Returned | None:
         """Say how a call failed; a call to exit ends the process after its answer.
 
         None: the end of the process is the answer.
@@ -280,9 +278,7 @@ class Runner:
             if call.kind == TASK and self._is_retried(spec.function, error):
                 status = RETRIABLE
         error.__traceback__ = None
-        result = TaskResult(
-            spec.task_id, spec.attempt, status, (Failed(len(failure)),), took
-        )
+        result = TaskResult(spec.task_id, spec.attempt, status, (Failed(len(failure)),), took)
         return Returned(result, (failure,))
 
     def _is_retried(self, function_id: bytes, error: BaseException) -> bool:

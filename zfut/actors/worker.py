@@ -62,9 +62,7 @@ class WorkerProcess:
             f.EndProcess: self._end,
             f.Interrupt: lambda effect: self.loop.fail_all(effect.why),
         }
-        self.session = Session(
-            ProcUid(uid), self.loop, self.machine.owner, arena, plan.config
-        )
+        self.session = Session(ProcUid(uid), self.loop, self.machine.owner, arena, plan.config)
         self.session.reenter = _Nested(self)
         set_current(self.session)
         node = short(node_of(uid))

@@ -26,7 +26,7 @@ class Complete(Struct, gc=False):
 
 
 class Forget(Struct, gc=False):
-    """This process is dead or has left: close the connection to it."""
+    """Close the connection to a process that is dead or has left."""
 
     uid: bytes
 

@@ -20,7 +20,7 @@ class WorkerMachine:
     def __init__(self, uid: bytes, node: bytes, config: Config, failures: Failures) -> None:
         self.owner = OwnerMachine(uid, node, config, failures)
         self.executor = ExecutorMachine(self.owner)
-        self._blocking: dict[int, None] = {}  # waits of the call that runs and of those below it
+        self._blocking: dict[int, None] = {}  # waits of the call on top and of those below
 
     def handle(self, event: e.Event | Task | bytes, now: int) -> None:
         """Take one event."""

@@ -86,7 +86,7 @@ class InlineSession(Session):
                 self.glance()
         return super().ready_split(refs, need, timeout_s)
 
-    def ask(self, make: Callable[[int], Any], timeout_s: float = 30.0) -> Any:  # noqa: ANN401
+    def ask(self, make: Callable[[int], Any], timeout_s: float = 30.0) -> Any:
         """Send the node a question that carries the call's number, and return its answer."""
         self.check_open()
         self.glance()
@@ -147,7 +147,7 @@ class InlineFuture(RefFuture):
         super().__init__(session, ref)
         self._waiters: list[Any] = _Waiters(session)  # those of concurrent.futures.wait()
 
-    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401
+    def result(self, timeout: float | None = None) -> Any:
         """Return the value, or raise the error, once it is known."""
         began = time.monotonic()
         self._zfut.serve(super().done, timeout)
@@ -182,7 +182,7 @@ class _Waiters(list[Any]):
         super().__init__()
         self._session = session
 
-    def append(self, waiter: Any) -> None:  # noqa: ANN401
+    def append(self, waiter: Any) -> None:
         """Note a waiter; one waits for several futures."""
         if not isinstance(waiter.event, _PumpingEvent):
             waiter.event = _PumpingEvent(self._session)

@@ -14,7 +14,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     advance 20ms                        stabilize: deliver until nothing is under way
 """
 
-# ruff: noqa: S311, EM102, TRY003  the words are for whoever writes a scenario
+# ruff: noqa: S311  the words are for whoever writes a scenario
 from __future__ import annotations
 
 from collections import deque

@@ -4,7 +4,7 @@
   w1 -> driver  TasksFinished results=t1     an effect of it
 """
 
-# ruff: noqa: ANN401, C901  it shows whatever there is
+# ruff: noqa: C901  it shows whatever there is
 from __future__ import annotations
 
 from collections.abc import Mapping

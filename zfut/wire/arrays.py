@@ -53,7 +53,7 @@ def lay_out(array: Any) -> tuple[int, list[bytes | memoryview], list[int]]:
 
 def load(block: memoryview) -> Any:
     """Return the array; it lies in ``block`` and is read-only if that is."""
-    import numpy  # noqa: PLC0415  only when there is an array
+    import numpy as np  # noqa: PLC0415  only when there is an array
 
     try:
         magic, start, count, length = _head.unpack_from(block)
@@ -62,10 +62,10 @@ def load(block: memoryview) -> Any:
         name = bytes(block[at : at + length])
         kind = _types.get(name)
         if kind is None:
-            kind = _types[name] = numpy.dtype(name.decode())
+            kind = _types[name] = np.dtype(name.decode())
         if magic != MAGIC or kind.kind not in PLAIN_KINDS:
             raise _malformed(f"magic {magic!r}, type {name!r}")
-        return numpy.ndarray(shape, kind, block, start)
+        return np.ndarray(shape, kind, block, start)
     except (struct.error, IndexError, TypeError, ValueError) as error:
         raise _malformed(str(error)) from None
 

@@ -39,7 +39,7 @@ class _Parts:
         self.offsets: list[int] = []
         self._small: list[memoryview] = []
 
-    def write(self, piece: Any) -> int:  # noqa: ANN401  bytes or an Arrow buffer
+    def write(self, piece: Any) -> int:
         view = memoryview(piece).cast("B")
         if view.nbytes < LARGE_BYTES:
             self._small.append(view)
@@ -63,7 +63,7 @@ class _Parts:
         self.size_bytes += len(part)
 
 
-def lay_out(value: Any) -> tuple[int, list[bytes | memoryview], list[int]]:  # noqa: ANN401
+def lay_out(value: Any) -> tuple[int, list[bytes | memoryview], list[int]]:
     """Return the stream's size, and its parts with the offset of each."""
     arrow = importlib.import_module("pyarrow")
     file = _Parts()

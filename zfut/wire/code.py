@@ -35,7 +35,7 @@ class Code(NamedTuple):
 class _Limited(io.BytesIO):
     """A file that refuses to grow beyond what a function may weigh."""
 
-    def write(self, data: Any, /) -> int:  # noqa: ANN401  bytes of any kind
+    def write(self, data: Any, /) -> int:
         if self.tell() + memoryview(data).nbytes > FUNCTION_MAX_BYTES:
             raise _TooLargeError
         return super().write(data)
@@ -79,7 +79,7 @@ def load_code(code: bytes) -> Code:
     return loaded if type(loaded) is Code else Code(loaded)
 
 
-def load_function(code: bytes) -> Any:  # noqa: ANN401  whatever was dumped
+def load_function(code: bytes) -> Any:
     """Return the function or class alone."""
     return load_code(code).function
 
@@ -89,6 +89,6 @@ def dump_plain(data: object) -> bytes:
     return msgspec.msgpack.encode(data)
 
 
-def load_plain(data: bytes) -> Any:  # noqa: ANN401  whatever was dumped
+def load_plain(data: bytes) -> Any:
     """Return what ``dump_plain`` wrote; tuples come back as lists."""
     return msgspec.msgpack.decode(data)

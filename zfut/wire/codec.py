@@ -21,9 +21,15 @@ ROUTE_VERSION = b"\x01"
 ROUTE_BYTES = 25
 
 encode: Callable[[m.Message], bytes] = msgspec.msgpack.Encoder().encode
-decode_to_owner: Callable[[bytes | memoryview], mailboxes.ToOwner] = msgspec.msgpack.Decoder(mailboxes.ToOwner).decode
-decode_to_worker: Callable[[bytes | memoryview], mailboxes.ToWorker] = msgspec.msgpack.Decoder(mailboxes.ToWorker).decode
-decode_to_node: Callable[[bytes | memoryview], mailboxes.ToNode] = msgspec.msgpack.Decoder(mailboxes.ToNode).decode
+decode_to_owner: Callable[[bytes | memoryview], mailboxes.ToOwner] = msgspec.msgpack.Decoder(
+    mailboxes.ToOwner
+).decode
+decode_to_worker: Callable[[bytes | memoryview], mailboxes.ToWorker] = msgspec.msgpack.Decoder(
+    mailboxes.ToWorker
+).decode
+decode_to_node: Callable[[bytes | memoryview], mailboxes.ToNode] = msgspec.msgpack.Decoder(
+    mailboxes.ToNode
+).decode
 
 
 def route_prefix(receiver: bytes) -> bytes:

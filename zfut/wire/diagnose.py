@@ -132,7 +132,7 @@ class _Scale(io.RawIOBase):
 
     size_bytes = 0
 
-    def write(self, data: Any, /) -> int:  # noqa: ANN401  bytes of any kind
+    def write(self, data: Any, /) -> int:
         written = memoryview(data).nbytes
         self.size_bytes += written
         return written

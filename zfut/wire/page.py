@@ -17,8 +17,7 @@ from collections.abc import Iterator
 import msgspec
 
 from zfut import failure, ids
-from zfut.wire import arrays, codec, frames, serialize, specs
-from zfut.wire import mailboxes
+from zfut.wire import arrays, codec, frames, mailboxes, serialize, specs
 from zfut.wire import messages as m
 from zfut.wire.meanings import meaning
 

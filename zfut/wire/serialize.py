@@ -220,7 +220,7 @@ def _pack_arrow(value: object) -> Packed | None:
 # ------------------------------------------------------------------ bytes to values
 
 
-def unpack(encoding: int, buffer: bytes | bytearray | memoryview) -> Any:  # noqa: ANN401
+def unpack(encoding: int, buffer: bytes | bytearray | memoryview) -> Any:
     """Return the value; arrays and tables in it lie in ``buffer`` and are read-only.
 
     Give a memoryview that starts at a multiple of 64, a ``bytes`` object, or a bytearray of

@@ -119,7 +119,7 @@ class Granting:
             lease.blocked = False
 
     def retire(self, worker: Worker) -> None:
-        """This worker ends by itself or is being killed: it is lent to nobody any more."""
+        """Lend a worker to nobody any more: it ends by itself or is being killed."""
         worker.state = LEAVING
         worker.lease = None
 
@@ -282,7 +282,7 @@ class Granting:
                 return
 
     def _victim(self, lease: NodeLease) -> NodeLease | None:
-        """The lease that is to make way for this request; None if none can, or one does already.
+        """Return the lease that is to make way; None if none can, or one does already.
 
         A deeper one cannot: its owner would ask again and go first.
         """
@@ -326,5 +326,3 @@ class Granting:
             worker = self.pool.workers[lease.worker]
             assert worker.state == LENT, worker
             assert worker.lease == name, worker
-
-

@@ -13,7 +13,15 @@ import msgspec
 
 from zfut.config import Config
 from zfut.core import events as e
-from zfut.core.effects import Effect, EndProcess, Forget, KillProcess, Note, Outbox, WatchProcess
+from zfut.core.effects import (
+    Effect,
+    EndProcess,
+    Forget,
+    KillProcess,
+    Note,
+    Outbox,
+    WatchProcess,
+)
 from zfut.core.head.machine import HeadMachine
 from zfut.core.node.draining import Draining
 from zfut.core.node.granting import Granting
@@ -268,5 +276,3 @@ class NodeMachine:
             self.out.add(KillProcess(uid))
         self.out.add(Note("info", f"the node stops: {self.stopping}"))
         self.out.add(EndProcess(0, self.stopping))
-
-

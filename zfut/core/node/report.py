@@ -23,9 +23,7 @@ def report(node: NodeMachine, topic: str) -> dict[str, Any]:
     leases = node.granting.leases
     answer["draining"] = node.draining.why
     answer["memory"] = node.lending.figures()
-    answer["drivers"] = [
-        {"id": short(uid), "pid": pid} for uid, pid in node.drivers.items()
-    ]
+    answer["drivers"] = [{"id": short(uid), "pid": pid} for uid, pid in node.drivers.items()]
     answer["workers"] = [
         {
             "id": short(worker.uid),

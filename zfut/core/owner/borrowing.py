@@ -25,7 +25,9 @@ class Borrowing:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.waiting: dict[bytes, tuple[bytes, bytes]] = {}  # token -> call, owner that is asked
+        self.waiting: dict[
+            bytes, tuple[bytes, bytes]
+        ] = {}  # token -> call, owner that is asked
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
         self._kept: dict[bytes, list[ObjectRow]] = {}
@@ -84,7 +86,7 @@ class Borrowing:
         token = self._ledger.mint_token()
         row = self._ledger.row_of(object_id, owner)
         if row.owner is None:
-            self._add_borrower(object_id, row, token, to)
+            self._add_borrower(row, token, to)
         else:
             self._await(token, task_id, row.owner.uid)
             key = (row.owner.uid, to)
@@ -134,7 +136,7 @@ class Borrowing:
 
     # ---------------------------------------------------------------- owner side
 
-    def _add_borrower(self, object_id: bytes, row: ObjectRow, token: bytes, uid: bytes) -> None:
+    def _add_borrower(self, row: ObjectRow, token: bytes, uid: bytes) -> None:
         if row.borrowers is None:
             row.borrowers = {}
         row.borrowers[token] = uid
@@ -145,7 +147,7 @@ class Borrowing:
         for object_id, token in items:
             row = self._ledger.objects.rows.get(object_id)
             if row is not None and borrower not in self._ledger.dead:
-                self._add_borrower(object_id, row, token, borrower)
+                self._add_borrower(row, token, borrower)
 
     def on_register(self, sender: bytes, message: m.RegisterBorrows) -> None:
         """A process uses objects of ours beyond a call."""
@@ -156,7 +158,7 @@ class Borrowing:
             if row is None or row.owner is not None or message.borrower in self._ledger.dead:
                 gone.append(token)
                 continue
-            self._add_borrower(object_id, row, token, message.borrower)
+            self._add_borrower(row, token, message.borrower)
             held.append(token)
         self._ledger.out.send(sender, m.BorrowsRegistered(tuple(held), tuple(gone)))
 
@@ -175,7 +177,7 @@ class Borrowing:
     # ---------------------------------------------------------------- settling
 
     def covers_ended(self) -> None:
-        """Values are gone here: what was found in them and is still used needs another cover."""
+        """Values are gone here: what was in them and is still used needs another cover."""
         uncovered = self._ledger.uncovered
         while uncovered:
             self._cover_ended(*uncovered.pop())

@@ -11,8 +11,8 @@ machine settles.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from zfut.config import Config
 from zfut.core.effects import Complete, Outbox
@@ -288,9 +288,7 @@ class Ledger:
                 self._answer(asker, object_id, row)
 
     def _answer(self, to: bytes, object_id: bytes, row: ObjectRow) -> None:
-        refs = tuple(
-            RefInfo(inner, self._owner_address(inner)) for inner, _ in row.contains
-        )
+        refs = tuple(RefInfo(inner, self._owner_address(inner)) for inner, _ in row.contains)
         value: Value
         if row.state == STORED:
             assert isinstance(row.value, Stored)
@@ -331,10 +329,7 @@ class Ledger:
             self.out.send(self.node, m.Watch(tuple(self._to_watch)))
             self._to_watch.clear()
         if self._to_locate:
-            for uid, wanted in self._to_locate.items():
-                if uid not in self.dead:
-                    self.out.send(uid, m.LocateObjects(tuple(wanted)))
-            self._to_locate.clear()
+            self._send_each(self._to_locate, m.LocateObjects)
         if self._to_free:
             for uid, offsets in self._to_free.items():
                 if uid in self.dead:
@@ -343,14 +338,19 @@ class Ledger:
                     self.out.send(uid, m.FreeMemory(tuple(offsets)))
             self._to_free.clear()
         if self._to_release:
-            for uid, items in self._to_release.items():
-                if uid not in self.dead:
-                    self.out.send(uid, m.ReleaseBorrows(tuple(items)))
-            self._to_release.clear()
+            self._send_each(self._to_release, m.ReleaseBorrows)
         if self.memory.scarce and self.memory.extents.free_bytes:
             pieces = self.memory.give_back(self.memory.extents.free_bytes)
             if pieces:
                 self.out.send(self.node, m.ReturnMemory(tuple(pieces)))
+
+    def _send_each(
+        self, gathered: dict[bytes, list[Any]], message: Callable[[tuple[Any, ...]], m.Message]
+    ) -> None:
+        for uid, items in gathered.items():
+            if uid not in self.dead:
+                self.out.send(uid, message(tuple(items)))
+        gathered.clear()
 
     def fail_objects_of(self, owner: bytes) -> None:
         """The owner died: its objects that we borrow cannot be asked for any more."""
@@ -383,5 +383,5 @@ class Ledger:
         self.objects.check()
         self.memory.check()
         for row in self.objects.rows.values():
-            if row.owner is None and row.state != ACTOR and row.state != PENDING:
+            if row.owner is None and row.state not in (ACTOR, PENDING):
                 assert row.in_use() or row.value is None, row

@@ -30,6 +30,7 @@ class Template(Struct, gc=False):
     max_retries: int = 3
     schedule_timeout_ns: int = 0
     parameters: tuple[str, ...] = ()
+    captured: object = None  # references in the code, held until a worker has loaded it
 
 
 class Task(Struct, gc=False):

@@ -253,9 +253,9 @@ class Submission:
         if run_ns:
             function_id = task.template.function_id
             known = self.run_ns.get(function_id, run_ns)
-            self.run_ns[function_id] = (7 * known + run_ns) // 8 if run_ns < known else (
-                known + run_ns
-            ) // 2
+            self.run_ns[function_id] = (
+                (7 * known + run_ns) // 8 if run_ns < known else (known + run_ns) // 2
+            )
         lease.in_flight.pop(task.task_id, None)
         lease.load_ns -= task.cost_ns
         lease.progress_at = lease.idle_at = now

@@ -1,9 +1,9 @@
 """Tasks from submission to their last answer: leases asked for, work pushed, retries.
 
-Retries count crashes of the worker, and errors if the task's options say so.  When a worker dies with one task in flight, that task was
-running and is charged; when several were in flight nobody can tell, so none is charged and each
-goes alone the next time.  Every attempt has a number, and an answer for another attempt than the
-current one is dropped with clean-up.
+Retries count crashes of the worker, and errors if the task's options say so.  When a worker dies
+with one task in flight, that task was running and is charged; when several were in flight nobody
+can tell, so none is charged and each goes alone the next time.  Every attempt has a number, and an
+answer for another attempt than the current one is dropped with clean-up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from zfut.wire.specs import (
     TaskResult,
     TaskSpec,
 )
-
 
 PATIENCE = "It waits for a node that has it; set schedule_timeout= to fail instead"
 
@@ -237,9 +236,7 @@ class Tasks:
         new = self.submission.to_ship(lease.worker, tasks)
         if new:
             functions = tuple(self.define(task, payload) for task in new)
-        specs = tuple(
-            [self.spec(task, task.template.function_id, payload) for task in tasks]
-        )
+        specs = tuple([self.spec(task, task.template.function_id, payload) for task in tasks])
         message = m.PushTasks(
             self._ledger.address, lease.lease_id, lease.bind, functions, specs
         )
