@@ -329,18 +329,24 @@ def _as_completed(
 
 
 def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
-    """Cancel the task that makes ``ref`` if it has not started.
+    """Cancel the task that makes ``ref``; its ``get`` then raises TaskCancelledError.
 
-    Its ``get`` then raises TaskCancelledError.  A task that runs goes on; ``force=True`` is
-    refused for that reason.  Does nothing once the value is known.
+    One that has not started is dropped.  A task that runs is interrupted: KeyboardInterrupt is
+    raised in it, as soon as it runs Python code again.  With ``force`` its worker is killed.  A
+    coroutine of an actor is cancelled; another method of an actor goes on, and can ask
+    ``get_runtime_context().cancelled``.  ``recursive``: also what the task has submitted itself.
+
+    Only a request: a call that ends first has its value.  A cancelled task is never tried again.
+    Does nothing once the value is known.  Raises OptionError (a ValueError) for ``force`` with an
+    actor's call: use ``kill``.
     """
-    del recursive
     session = current()
     session.check_open()
     session.check_refs((ref,), "cancel()")
-    if force:
-        raise errors.OptionError("cancel()", "force", force, "False: running tasks go on")
-    session.loop.post(e.Cancelled(ref.binary()))
+    if force and session.is_actor_call(ref.binary()):
+        expected = "False: this is an actor's call; zfut.kill(actor) ends the actor"
+        raise errors.OptionError("cancel()", "force", force, expected)
+    session.loop.post(e.Cancelled(ref.binary(), force, recursive))
     session.loop.turn()
 
 
@@ -423,6 +429,8 @@ class RuntimeContext(msgspec.Struct, frozen=True):
     attempt: int
     actor_id: str
     namespace: str
+    cancelled: bool = False
+    """Whether ``zfut.cancel`` asked this call of an actor to end."""
 
 
 def get_runtime_context() -> RuntimeContext:
@@ -438,4 +446,5 @@ def get_runtime_context() -> RuntimeContext:
         attempt=now.attempt,
         actor_id=now.actor_id.hex(),
         namespace=session.namespace,
+        cancelled=session.is_cancelled(now.task_id),
     )

@@ -42,6 +42,8 @@ class Binding(Maker):
         self.on_exit: Callable[[], None] = _nothing
         self.reenter: Reentry | None = None
         self.exit_actor: Callable[[], NoReturn] = _no_actor
+        self.is_cancelled: Callable[[bytes], bool] = _never
+        self.check_interrupt: Callable[[], None] = _nothing
         self._pid = os.getpid()
         self._tasks = itertools.count(1)
         self._calls = itertools.count(1)
@@ -132,6 +134,10 @@ class Binding(Maker):
 
 def _nothing() -> None:
     return
+
+
+def _never(_: bytes) -> bool:
+    return False
 
 
 def _no_actor() -> NoReturn:

@@ -33,7 +33,8 @@ class Shield:
     def __exit__(self, *_: object) -> None:
         _signal.signal(_SIGINT, self._previous)
         if self._caught is not None:
-            self._previous(*self._caught)
+            caught, self._caught = self._caught, None  # its frame may hold this shield
+            self._previous(*caught)
 
 
 class NoShield:

@@ -90,6 +90,7 @@ class Values(Binding):
             nested,
             now.depth + 1,
             trace=now.trace,
+            parent=now.task_id,
             hold=hold,
         )
 

@@ -125,6 +125,11 @@ class Waits(Values):
         row = self._rows.get(object_id)
         return row is not None and row.state != PENDING
 
+    def is_actor_call(self, object_id: bytes) -> bool:
+        """Whether a method of an actor makes this object, as far as is known here."""
+        row = self._rows.get(object_id)
+        return row is not None and row.task is not None and bool(row.task.actor_id)
+
     def describe(self, object_id: bytes) -> str:
         """Say what is known here of an object, without asking anyone."""
         row = self._rows.get(object_id)

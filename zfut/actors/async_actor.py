@@ -57,6 +57,7 @@ class AsyncActor(InFlight):
         for fd in loop.fds():
             self._aio.add_reader(fd, self._on_readable, fd)
         self._aio.call_soon(self._turn)
+        self._worker.cancel_coroutine = self._cancel_soon
         try:
             self._aio.run_until_complete(self._stopped)
         finally:
@@ -76,6 +77,10 @@ class AsyncActor(InFlight):
             task.cancel()
         if tasks:
             self._aio.run_until_complete(asyncio.wait(tasks, timeout=LEAVE_S))
+
+    def _cancel_soon(self, task_id: bytes) -> None:
+        """Cancel the coroutine of a call; any thread may ask."""
+        self._aio.call_soon_threadsafe(self.cancel_one, task_id)
 
     # ---------------------------------------------------------------- the mailbox
 

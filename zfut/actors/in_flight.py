@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import Any
 
-from zfut.actors.user_code import Runner
+from zfut.actors.user_code import CancelInterrupt, Runner
 from zfut.context import cover, running
 from zfut.core.events import Returned
 from zfut.core.executor.inbox import Call
@@ -88,9 +88,20 @@ class InFlight:
             returned = runner.returned(call, name, value, time.monotonic_ns() - began)
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
             runner.keep(call, holds)
-            returned = runner.failed(call, name, error, time.monotonic_ns() - began)
+            took = time.monotonic_ns() - began
+            asked = isinstance(error, asyncio.CancelledError) and (
+                call.spec.task_id in runner.cancelled
+            )
+            returned = runner.failed(call, name, CancelInterrupt() if asked else error, took)
+        runner.cancelled.pop(call.spec.task_id, None)
         self._tasks.pop(call.spec.task_id, None)
         self._done(returned)
+
+    def cancel_one(self, task_id: bytes) -> None:
+        """Cancel the coroutine of a call."""
+        task = self._tasks.get(task_id)
+        if task is not None:
+            task.cancel()
 
     def _done(self, returned: Returned | None) -> None:
         """A call has ended. What the end of the actor cut off is answered by that end."""

@@ -40,6 +40,10 @@ class ActorExit(BaseException):
     """Raised by exit_actor(): ends the actor's process once its call is unwound."""
 
 
+class CancelInterrupt(KeyboardInterrupt):
+    """Raised in a task that ``zfut.cancel`` interrupts."""
+
+
 class Runner:
     """Runs calls one at a time on the thread that asks; actors keep their instance here."""
 
@@ -56,7 +60,12 @@ class Runner:
         self.class_name = ""
         self.exit_wanted = ""
         self._exiting_call = b""
+        self.on_top = b""  # the task whose user code has the main thread now
+        self.interrupts: dict[bytes, None] = {}  # tasks that are to be interrupted
+        self.cancelled: dict[bytes, None] = {}  # actor calls that were cancelled and run
         session.exit_actor = self._ask_exit
+        session.is_cancelled = self.cancelled.__contains__
+        session.check_interrupt = self.check_interrupt
 
     # ---------------------------------------------------------------- what to call
 
@@ -162,11 +171,15 @@ class Runner:
         context = running.set(self.context(call, name))
         covering = cover.set(call.spec.task_id)
         holds: list[ArgumentHold] = []
+        below = self.on_top
         began = time.monotonic_ns()
         try:
             function = self.target(call)
             args, kwargs = self.arguments(call, holds)
-            value = function(*args, **kwargs)
+            if call.kind == TASK:
+                value = self._interruptible(call.spec.task_id, function, args, kwargs)
+            else:
+                value = function(*args, **kwargs)
             args, kwargs = [], {}  # their holds end before the answer
             self.keep(call, holds)
             took = time.monotonic_ns() - began
@@ -178,8 +191,31 @@ class Runner:
             if answer is not None:
                 post(answer)
         finally:
+            if below:
+                self.on_top = below
+            if self.cancelled:
+                self.cancelled.pop(call.spec.task_id, None)
             cover.reset(covering)
             running.reset(context)
+
+    def _interruptible(
+        self, task_id: bytes, function: Callable[..., Any], args: list[Any], kwargs: Any
+    ) -> Any:
+        self.on_top = task_id
+        try:
+            if task_id in self.interrupts:
+                self.check_interrupt()
+            return function(*args, **kwargs)
+        finally:
+            self.on_top = b""
+            if self.interrupts:
+                self.interrupts.pop(task_id, None)
+
+    def check_interrupt(self) -> None:
+        """Raise CancelInterrupt if the task whose code has the main thread is cancelled."""
+        if self.on_top and self.on_top in self.interrupts:
+            del self.interrupts[self.on_top]
+            raise CancelInterrupt
 
     def returned(self, call: Call, name: str, value: Any, took: int) -> Returned:
         """Pack what a call returned. Raises ActorExit if it had called exit_actor()."""

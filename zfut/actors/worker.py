@@ -11,7 +11,10 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from zfut.actors.failures import WordedFailures
@@ -20,7 +23,7 @@ from zfut.actors.mailbox import Mailbox
 from zfut.actors.start import NodePlan
 from zfut.actors.user_code import Runner
 from zfut.core import effects as f
-from zfut.core.executor.inbox import CREATE, Call
+from zfut.core.executor.inbox import CREATE, TASK, Call
 from zfut.core.worker import WorkerMachine
 from zfut.errors import SessionError
 from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR, EXIT_NO_SOCKET
@@ -60,6 +63,7 @@ class WorkerProcess:
             f.Forget: lambda effect: self.mailbox.forget(effect.uid),
             f.Note: _note,
             f.EndProcess: self._end,
+            f.InterruptCall: self._interrupt,
             f.Interrupt: lambda effect: self.loop.fail_all(effect.why),
         }
         self.session = Session(ProcUid(uid), self.loop, self.machine.owner, arena, plan.config)
@@ -67,6 +71,7 @@ class WorkerProcess:
         set_current(self.session)
         node = short(node_of(uid))
         self.runner = Runner(self.session, self.machine.executor, node)
+        self.cancel_coroutine: Callable[[bytes], None] | None = None
 
     # ---------------------------------------------------------------- on top of a call that waits
 
@@ -89,11 +94,32 @@ class WorkerProcess:
             sys.setrecursionlimit(limit)
             if self.runner.serializers != serializers:
                 self.runner.install(serializers)
+        self.runner.check_interrupt()
         if self.runner.exit_wanted.startswith("exit:"):
             os._exit(self._leave(int(self.runner.exit_wanted[5:]) & 0xFF))
 
     def _end(self, effect: f.EndProcess) -> None:
         self.end = effect
+
+    # ---------------------------------------------------------------- interrupts
+
+    def _interrupt(self, effect: f.InterruptCall) -> None:
+        """A call that runs was cancelled: a task is interrupted, an actor's call is told."""
+        task_id = effect.task_id
+        call = self.machine.executor.inbox.running.get(task_id)
+        if call is None:
+            return
+        if call.kind == TASK:
+            self.runner.interrupts[task_id] = None
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            return
+        self.runner.cancelled[task_id] = None
+        if self.cancel_coroutine is not None:
+            self.cancel_coroutine(task_id)
+
+    def on_sigint(self, _number: int, _frame: FrameType | None) -> None:
+        """Raise CancelInterrupt if it is meant for the code that has the main thread now."""
+        self.runner.check_interrupt()
 
     # ---------------------------------------------------------------- the main loop
 
@@ -194,4 +220,5 @@ def run_worker(plan: NodePlan, arena: Arena, uid: bytes) -> int:
     except SessionError as error:
         sys.stderr.write(f"zfut: a worker cannot start: {error}\n")
         return EXIT_NO_SOCKET
+    signal.signal(signal.SIGINT, worker.on_sigint)
     return worker.run()

@@ -57,6 +57,12 @@ class WatchProcess(Struct, gc=False):
     pid: int
 
 
+class InterruptCall(Struct, gc=False):
+    """Interrupt this call, which runs: user code sees KeyboardInterrupt, or CancelledError."""
+
+    task_id: bytes
+
+
 class EndProcess(Struct, gc=False):
     """End the process this machine lives in, with this exit code, when user code has returned."""
 
@@ -78,6 +84,7 @@ Effect: TypeAlias = (
     | StartWorker
     | KillProcess
     | WatchProcess
+    | InterruptCall
     | EndProcess
     | Interrupt
 )

@@ -78,9 +78,11 @@ class AllocateMemory(Struct, gc=False):
 
 
 class Cancelled(Struct, gc=False):
-    """User code cancelled the task that makes this object."""
+    """User code cancelled the task that makes this object; see ``zfut.cancel``."""
 
     object_id: bytes
+    force: bool = False
+    recursive: bool = True
 
 
 class ActorKilled(Struct, gc=False):

@@ -83,7 +83,7 @@ class Pump:
         for loop in list(self.loops.values()):
             loop.run_callbacks()
 
-    def perform(self, loop: InlineLoop, effects: list[f.Effect]) -> None:
+    def perform(self, loop: InlineLoop, effects: list[f.Effect]) -> None:  # noqa: C901
         """Do what a machine asks for."""
         for effect in effects:
             match effect:
@@ -101,6 +101,8 @@ class Pump:
                     self._end_process(loop, code, why)
                 case f.Interrupt(why):
                     self._interrupt(loop, why)
+                case f.InterruptCall(task_id):
+                    self.workers[loop.uid].interrupt(task_id)
                 case f.Forget() | f.WatchProcess():
                     pass  # there are no connections, and this program's end is everybody's
                 case _:

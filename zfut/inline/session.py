@@ -74,7 +74,9 @@ class InlineSession(Session):
     ) -> bool:
         """Wait; the pump says what for when it has nothing left to run."""
         del ids
-        return self.wait_for(call_id, pending, deadline)
+        done = self.wait_for(call_id, pending, deadline)
+        self.check_interrupt()
+        return done
 
     def ready_split(
         self, refs: Refs, need: int, timeout_s: float | None

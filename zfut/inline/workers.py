@@ -14,9 +14,9 @@ from bdb import BdbQuit
 from typing import TYPE_CHECKING
 
 from zfut.actors.failures import WordedFailures
-from zfut.actors.user_code import Runner
+from zfut.actors.user_code import CancelInterrupt, Runner
 from zfut.core.events import Returned
-from zfut.core.executor.inbox import CREATE, Call
+from zfut.core.executor.inbox import CREATE, TASK, Call
 from zfut.core.worker import WorkerMachine
 from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR, describe_exit
 from zfut.ids import node_of, short
@@ -44,7 +44,8 @@ class InlineRunner(Runner):
             return None
         trace = error.__traceback__
         answer = super().failed(call, name, error, took)
-        if isinstance(error, KeyboardInterrupt | BdbQuit):
+        stops = isinstance(error, KeyboardInterrupt | BdbQuit)
+        if stops and not isinstance(error, CancelInterrupt):
             self.interrupt = error.with_traceback(trace)
         return answer
 
@@ -85,6 +86,18 @@ class Worker:
             interrupt, self.runner.interrupt = self.runner.interrupt, None
             raise interrupt
         return self._end_if_due() or ran
+
+    def interrupt(self, task_id: bytes) -> None:
+        """A call that runs was cancelled: it sees it when its next wait ends, or looks."""
+        call = self.machine.executor.inbox.running.get(task_id)
+        if call is None:
+            return
+        if call.kind == TASK:
+            self.runner.interrupts[task_id] = None
+            return
+        self.runner.cancelled[task_id] = None
+        if self.coroutines is not None:
+            self.coroutines.cancel_one(task_id)
 
     def _run_one(self) -> bool:
         with self.loop.lock:

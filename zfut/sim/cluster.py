@@ -22,7 +22,7 @@ from msgspec import Struct
 from zfut.config import Config
 from zfut.core import effects as f
 from zfut.core.events import ProcessEnded, ProcessStarted, Received, Woken
-from zfut.core.executor.inbox import CREATE, Call
+from zfut.core.executor.inbox import Call
 from zfut.core.node.machine import NodeMachine
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.worker import WorkerMachine
@@ -31,8 +31,9 @@ from zfut.sim import invariants
 from zfut.sim.arena import GhostArena, violate
 from zfut.sim.ghost import Ghost
 from zfut.sim.network import Latency, Link, Network
-from zfut.sim.process import Code, Machine, Pending, Process, Thread
-from zfut.sim.values import SessionOver, SymbolicFailures
+from zfut.sim.process import Code, Machine, Process, Thread
+from zfut.sim.threads import Threads
+from zfut.sim.values import SymbolicFailures
 from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_node, decode_to_owner, decode_to_worker, encode, join
 
@@ -79,6 +80,7 @@ class Cluster:
         self.config = setting.config
         self.rng = rng
         self.run_call = run_call
+        self.threads = Threads(self)
         self.now = rng.randrange(1 << 40)
         self.network = Network(rng, setting.latency)
         self.arena = GhostArena()
@@ -189,12 +191,12 @@ class Cluster:
             return 1 + int(self.rng.random() * usual_ns)
         return self.setting.latency.draw(self.rng)
 
-    def _moment(self) -> int:
+    def moment(self) -> int:
         return 1 + int(self.rng.random() * self.setting.jitter_ns)
 
     def soon(self, process: Process) -> None:
         """The process has something to handle."""
-        self._turn_by(process, self.now + self._moment())
+        self._turn_by(process, self.now + self.moment())
 
     def _turn_by(self, process: Process, when: int) -> None:
         if process.alive and (process.turn_at < 0 or when < process.turn_at):
@@ -228,7 +230,7 @@ class Cluster:
             self._turn_by(process, process.paused_until)
             return
         self.turn(process)
-        self._start_calls(process)
+        self.threads.start_calls(process)
 
     def turn(self, process: Process) -> None:
         """Handle what was posted and what has arrived; see ``zfut.actors.loop``."""
@@ -285,7 +287,7 @@ class Cluster:
 
     # ---------------------------------------------------------------- effects
 
-    def _perform(self, process: Process, effects: list[f.Effect]) -> None:  # noqa: C901
+    def _perform(self, process: Process, effects: list[f.Effect]) -> None:  # noqa: C901, PLR0912  one for each
         for effect in effects:
             self.trace.append((self.now, process, effect, "effect"))
             match effect:
@@ -308,6 +310,8 @@ class Cluster:
                     self._end_process(process, effect)
                 case f.Interrupt(why):
                     self._interrupt(process, why)
+                case f.InterruptCall(task_id):
+                    self.threads.interrupt(process, task_id)
                 case _:
                     assert_never(effect)
 
@@ -341,7 +345,7 @@ class Cluster:
         pending.outcome = outcome
         pending.done = True
         if pending.thread is not None:
-            self.at(self._moment(), self.resume, pending.thread, pending)
+            self.at(self.moment(), self.threads.resume, pending.thread, pending)
 
     def _kill_now(self, uid: bytes) -> None:
         process = self.processes.get(uid)
@@ -358,133 +362,15 @@ class Cluster:
             process.alive = False
             return
         process.end = effect
-        self.at(self._moment(), self._start_calls, process)
+        self.at(self.moment(), self.threads.start_calls, process)
 
     def _interrupt(self, process: Process, why: str) -> None:
         process.over = process.over or why
         for pending in process.calls.values():
             pending.done = True
             if pending.thread is not None:
-                self.at(self._moment(), self.resume, pending.thread, pending)
+                self.at(self.moment(), self.threads.resume, pending.thread, pending)
         process.calls.clear()
-
-    # ---------------------------------------------------------------- user code
-
-    def start(self, process: Process, code: Callable[[Thread], Code]) -> Thread:
-        """Start a thread of user code in a driver."""
-        thread = Thread(process)
-        thread.code = code(thread)
-        process.threads.append(thread)
-        self.at(self._moment(), self.resume, thread, None)
-        return thread
-
-    def _start_calls(self, process: Process) -> None:
-        """A worker's main thread looks for work; see ``zfut.actors.worker``."""
-        machine = process.machine
-        if not process.alive or not isinstance(machine, WorkerMachine):
-            return
-        if process.paused_until > self.now:
-            self.at(process.paused_until - self.now, self._start_calls, process)
-            return
-        executor = machine.executor
-        while executor.inbox.queue and len(process.threads) < executor.max_concurrency:
-            call = executor.take()
-            assert call is not None
-            self._start_call(process, call, None)
-            if not process.alive:
-                return
-        while executor.inbox.nested:
-            below = self._waiting_call(process)
-            call = executor.inbox.take_nested() if below is not None else None
-            if call is None:
-                break
-            self._start_call(process, call, below)
-            if not process.alive:
-                return
-        if process.end is not None and not executor.inbox.queue and not process.threads:
-            self.leave(process, process.end.code)
-
-    def _start_call(self, process: Process, call: Call, below: Thread | None) -> None:
-        self.ghost.started(process, call)
-        self.trace.append((self.now, process, call, "runs"))
-        thread = Thread(process, call, below)
-        if below is not None:
-            below.above = thread
-        thread.code = self.run_call(thread, call)
-        process.threads.append(thread)
-        self.resume(thread, None)
-
-    @staticmethod
-    def _waiting_call(process: Process) -> Thread | None:
-        """The call on top of which another one may run: see ``Session.await_objects``."""
-        if not process.threads:
-            return None
-        top = process.threads[-1]
-        waits = top.waits_for
-        return top if waits is not None and waits.reenters and not waits.done else None
-
-    def resume(self, thread: Thread, waited: Pending | None) -> None:
-        """A thread goes on, if it still waits for what came."""
-        process = thread.process
-        if not process.alive or thread.code is None or thread.waits_for is not waited:
-            return
-        if thread.above is not None:
-            return  # it goes on when what runs on top of it has ended
-        if process.paused_until > self.now:
-            self.at(process.paused_until - self.now, self.resume, thread, waited)
-            return
-        thread.waits_for = None
-        try:
-            wants = thread.code.send(None)
-        except StopIteration:
-            self._code_ended(thread)
-        except SessionOver:
-            thread.code = None
-        else:
-            self._suspend(thread, wants)
-
-    def _suspend(self, thread: Thread, wants: int | Pending) -> None:
-        if isinstance(wants, int):
-            self.at(wants, self.resume, thread, None)
-            return
-        thread.waits_for = wants
-        wants.thread = thread
-        if wants.done:
-            self.at(1, self.resume, thread, wants)
-        elif wants.deadline is not None:
-            self.at(max(0, wants.deadline - self.now), self.resume, thread, wants)
-
-    def _code_ended(self, thread: Thread) -> None:
-        process = thread.process
-        thread.code = None
-        process.threads.remove(thread)
-        if thread.below is not None:
-            self._go_on(thread.below)
-        machine = process.machine
-        if thread.call is None or not isinstance(machine, WorkerMachine):
-            return
-        code = self.ghost.exit_wanted.pop(process.uid, None)
-        if code is not None:
-            self.turn(process)
-            self.leave(process, code)
-        elif thread.call.kind == CREATE:
-            self.turn(process)
-            if machine.executor.exiting == "constructor failed":
-                self.leave(process, EXIT_CONSTRUCTOR)
-            self.at(self._moment(), self._start_calls, process)
-        elif self.rng.random() < self.setting.batches:
-            self.at(1, self._start_calls, process)
-        else:
-            self.soon(process)
-
-    def _go_on(self, below: Thread) -> None:
-        """What ran on top of a call that waits has ended."""
-        below.above = None
-        waits = below.waits_for
-        assert waits is not None
-        late = waits.deadline is not None and waits.deadline <= self.now
-        if waits.done or late:
-            self.at(1, self.resume, below, waits)
 
     # ---------------------------------------------------------------- checks that need all
 

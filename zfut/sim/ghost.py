@@ -34,6 +34,7 @@ class Told(Struct):
     retries: int
     order: int
     actor_id: bytes = b""
+    parent: bytes = b""
     cancelled: bool = False
     has_deps: bool = False
     weak: bool = False  # an actor called itself: its handle of itself holds nothing
@@ -89,6 +90,7 @@ class Ghost:
             self._orders,
             task.actor_id,
             has_deps=bool(task.deps),
+            parent=task.parent,
             weak=task.weak,
         )
         self.calls[task.task_id] = self.by_name[told.name] = told
@@ -228,7 +230,7 @@ class Ghost:
             dead = [uid for uid in told.pushed if not self._cluster.lives(uid)]
             return failure[1] == told.name and 0 <= told.retries < len(dead)
         if kind == "TaskCancelledError":
-            return failure[1] == told.name and told.cancelled
+            return failure[1] == told.name and self._cancelled(told)
         return kind == "TaskUnschedulableError" and self._no_worker_starts()
 
     def _inner_explained(self, failure: Failure) -> bool:  # noqa: PLR0911  one for each kind
@@ -241,7 +243,7 @@ class Ghost:
         if kind == "WorkerCrashedError":
             return not self._cluster.lives(failure[2])
         if kind == "TaskCancelledError":
-            return self.by_name[failure[1]].cancelled
+            return self._cancelled(self.by_name[failure[1]])
         if kind == "TaskUnschedulableError":
             return self._no_worker_starts()
         if kind == "OwnerDiedError":
@@ -251,6 +253,14 @@ class Ghost:
         if kind == "StoreFull":
             return self._cluster.setting.capacity < 1 << 28
         return kind == "ActorDiedError" and self._actor_ended(failure)
+
+    def _cancelled(self, told: Told) -> bool:
+        """Whether the call, or one that it was submitted by, was cancelled."""
+        while not told.cancelled:
+            if told.parent not in self.calls:
+                return False
+            told = self.calls[told.parent]
+        return True
 
     def _no_worker_starts(self) -> bool:
         """Whether so many were killed that the node may have given up on starting any."""

@@ -44,9 +44,10 @@ Waits: TypeAlias = Generator[Any, Any, Any]
 class Pending:
     """What a thread waits for; see ``zfut.actors.loop.Pending``."""
 
-    __slots__ = ("deadline", "done", "outcome", "reenters", "thread")
+    __slots__ = ("deadline", "done", "interruptible", "outcome", "reenters", "thread")
 
     def __init__(self) -> None:
+        self.interruptible = False
         self.reenters = False  # a call may run on top of the one that waits
         self.done = False
         self.outcome: Any = None
@@ -58,8 +59,8 @@ class Thread:
     """A thread of user code. It runs until it yields: a time to compute, or a Pending."""
 
     __slots__ = (
-        "above", "actor_id", "below", "blocks", "call", "code", "cover", "depth", "process",
-        "waits_for",
+        "above", "actor_id", "below", "blocks", "call", "code", "cover", "depth", "in_code",
+        "interrupted", "process", "waits_for",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,14 @@ class Thread:
             self.actor_id = process.worker.executor.actor_id
         self.code: Code | None = None
         self.waits_for: Pending | None = None
+        self.interrupted = False
+        self.in_code = False  # between the opening of its arguments and its answer
+
+    @property
+    def name(self) -> str:
+        """What the user calls the call that runs here."""
+        assert self.call is not None
+        return self.process.cluster.ghost.calls[self.call.spec.task_id].name
 
 
 class Process:
@@ -290,10 +299,13 @@ class Process:
         pending.reenters = thread.blocks
         if timeout_ns is not None:
             pending.deadline = self.cluster.now + timeout_ns
-        yield pending
-        if not pending.done:
-            self.calls.pop(call_id, None)
-            self.post(e.StopWaiting(call_id))
+        pending.interruptible = True
+        try:
+            yield pending
+        finally:
+            if not pending.done:
+                self.calls.pop(call_id, None)
+                self.post(e.StopWaiting(call_id))
         self._check_open()
         return pending.done
 

@@ -37,7 +37,7 @@ def run_seed(seed: int, turns_max: int = TURNS_MAX) -> Outcome:
     violation = ""
     try:
         for driver in cluster.drivers:
-            cluster.start(driver, workload.program)
+            cluster.threads.start(driver, workload.program)
         faults.arm()
         _run(cluster, turns_max)
     except Violation as broken:

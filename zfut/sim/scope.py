@@ -137,7 +137,9 @@ class Scope:
         handle = self.pick()
         if handle is not None:
             self.process.cluster.ghost.cancelled(handle.object_id)
-            self.process.post(e.Cancelled(handle.object_id))
+            force = self.rng.random() < 0.3
+            recursive = self.rng.random() < 0.7
+            self.process.post(e.Cancelled(handle.object_id, force, recursive))
 
     def _kill(self) -> None:
         handle = self.pick(actor=True)
@@ -256,6 +258,7 @@ class Scope:
             tuple((i, dep.object_id, dep.owner) for i, dep in enumerate(deps)),
             refs,
             self.thread.depth + 1,
+            parent=self.thread.call.spec.task_id if self.thread.call is not None else b"",
         )
 
     def _expected(self, handle: Handle) -> int:

@@ -141,7 +141,7 @@ class Script:
         self._cluster = Cluster(setting, Random(0), self._run_call)
         self._names = Names(self._cluster.processes)
         for driver in self._cluster.drivers:
-            self._cluster.start(driver, self._program)
+            self._cluster.threads.start(driver, self._program)
         self._run(MOMENT_NS)
         self._cluster.trace.clear()
 
@@ -179,7 +179,7 @@ class Script:
         user.orders.append(words)
         idle, user.idle = user.idle, None
         idle.done = True
-        self._cluster.resume(user.thread, idle)
+        self._cluster.threads.resume(user.thread, idle)
         self._run(1_000)
 
     def _program(self, thread: Thread) -> Code:

@@ -67,8 +67,10 @@ class Workload:
             rng = Random(plan.number)
             scope = Scope(self._plans, thread, rng, plan.budget)
             scope.take(held)
+            thread.in_code = True
             yield plan.slow_ns
             values, refs = yield from self._body(scope, call, plan, payload)
+            thread.in_code = False
             if rng.random() < 0.5:
                 scope.drop_all(but=refs)
             process.keep_arguments(views, spec.task_id)
@@ -76,6 +78,7 @@ class Workload:
             result = TaskResult(spec.task_id, spec.attempt, OK, values, took)
             process.post(e.Returned(result, tuple(payload), refs))
         except UserError as error:
+            thread.in_code = False
             process.keep_arguments(views, spec.task_id)
             failure = raised(error.failure[1])
             if error.failure[0] != "Raised":
@@ -84,6 +87,7 @@ class Workload:
             result = TaskResult(spec.task_id, spec.attempt, RAISED, values)
             process.post(e.Returned(result, (failure,)))
         except ExitWanted as wanted:
+            thread.in_code = False
             process.keep_arguments(views, spec.task_id)
             self._exits(process, call, wanted.code)
         scope.drop_all()

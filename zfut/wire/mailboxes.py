@@ -15,6 +15,7 @@ from zfut.wire.messages import (
     BorrowMemory,
     BorrowsRegistered,
     CancelLease,
+    CancelObject,
     ClaimMemory,
     CreateActor,
     Exit,
@@ -78,6 +79,7 @@ ToOwner: TypeAlias = (
     | LocateActor
     | ActorMoved
     | KillActor
+    | CancelObject
     | NameAnswer
     | NodeSays
     | NodeStops

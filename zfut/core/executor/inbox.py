@@ -94,6 +94,9 @@ class Inbox:
         if back:
             kept = [call for call in self.queue if call.spec.task_id not in wanted]
             self.queue = deque(kept)
+        if any(call.spec.task_id in wanted for call in self.nested):
+            back += [call for call in self.nested if call.spec.task_id in wanted]
+            self.nested = deque(c for c in self.nested if c.spec.task_id not in wanted)
         return back
 
     def drop_owner(self, uid: bytes) -> None:

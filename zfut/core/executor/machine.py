@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from zfut.core import events as e
-from zfut.core.effects import EndProcess
+from zfut.core.effects import EndProcess, InterruptCall
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
 from zfut.core.owner.machine import OwnerMachine
 from zfut.wire import messages as m
-from zfut.wire.specs import CANCELLED, RAISED, Failed, TaskResult, Value
+from zfut.wire.specs import CANCELLED, RAISED, Failed, TaskResult, TaskSpec, Value
+
+Early: TypeAlias = m.PushTasks | m.CreateActor | m.PushCalls | m.RecallTasks
+"""What has come before the node's word that this worker is lent to its sender."""
 
 BLOCK_DELAY_NS = 1_000_000
 """A wait shorter than this keeps its CPU: most actor calls are answered sooner."""
@@ -46,7 +50,7 @@ class ExecutorMachine:
         self._ended = False  # the world was asked to end this process
         self.blocked_at = 0
         self.blocked = False
-        self._early: list[tuple[m.PushTasks | m.CreateActor | m.PushCalls, bytes]] = []
+        self._early: list[tuple[Early, bytes]] = []
         self._held: dict[bytes, tuple[bytes, TaskResult, Sequence[bytes], list[bytes]]] = {}
         self._answers: dict[bytes, tuple[list[TaskResult], list[bytes]]] = {}
         self._handlers: dict[type, Callable[[e.Received], None]] = {
@@ -154,8 +158,11 @@ class ExecutorMachine:
 
     def _replay_early(self) -> None:
         early, self._early = self._early, []
-        for message, payload in early:
-            self.handle(e.Received(message.owner.uid, message, payload))
+        for message, given in early:
+            if isinstance(message, m.RecallTasks):
+                self.handle(e.Received(given, message))
+            else:
+                self.handle(e.Received(message.owner.uid, message, given))
 
     # ---------------------------------------------------------------- work goes
 
@@ -166,11 +173,35 @@ class ExecutorMachine:
     def _on_recall(self, event: e.Received) -> None:
         message = event.message
         assert isinstance(message, m.RecallTasks)
+        if any(self._names(early, message.tasks) for early, _ in self._early):
+            self._early.append((message, event.sender))
         back = self.inbox.recall(message.tasks)
+        if message.cancel:
+            self._interrupt(message)
         if back:
             self._send_back(
                 event.sender, [(call.spec.task_id, call.spec.attempt) for call in back]
             )
+
+    @staticmethod
+    def _names(early: Early, task_ids: tuple[bytes, ...]) -> bool:
+        """Whether something that waits for the node's word carries one of these tasks."""
+        if isinstance(early, m.RecallTasks):
+            return False
+        specs: tuple[TaskSpec, ...] = ()
+        if isinstance(early, m.PushTasks):
+            specs = early.tasks
+        elif isinstance(early, m.PushCalls):
+            specs = early.calls
+        return any(spec.task_id in task_ids for spec in specs)
+
+    def _interrupt(self, message: m.RecallTasks) -> None:
+        for task_id in message.tasks:
+            if task_id not in self.inbox.running:
+                continue
+            if message.recursive:
+                self._owner.cancel_children(task_id)
+            self._out.add(InterruptCall(task_id))
 
     def push_back(self) -> None:
         """The running task waits: what is queued behind it goes elsewhere."""

@@ -133,8 +133,10 @@ class NodeMachine:
                 granting.unblock(sender)
             case m.Watch(uids):
                 self._on_watch(sender, uids)
-            case m.KillWorker(uid, why):
-                if uid in granting.pool.workers:
+            case m.KillWorker(uid, why, lease_id):
+                lease = granting.leases.find(sender, lease_id) if lease_id else None
+                lent = lease is not None and lease.worker == uid
+                if uid in granting.pool.workers and (lent or not lease_id):
                     self._condemned[uid] = why
                     self.out.add(KillProcess(uid))
             case m.BorrowMemory():

@@ -168,8 +168,8 @@ class Calls:
         self._tasks.fail(task, failure)
         self._let_handle_go(task)
 
-    def cancel(self, task: Task) -> None:
-        """Drop a call that has not been sent."""
+    def cancel(self, task: Task, *, recursive: bool = True) -> None:
+        """Drop a call that has not started; one that runs is told."""
         actor = self.actors.actors.get(task.actor_id)
         if actor is None or task.cancelled:
             return
@@ -178,7 +178,8 @@ class Calls:
             failure = self._ledger.failures.system("TaskCancelledError", task.template.name)
             self.dependency_failed(task, failure)
         elif task.task_id in actor.sent:
-            self._ledger.out.send(actor.worker, m.RecallTasks((task.task_id,), cancel=True))
+            recall = m.RecallTasks((task.task_id,), cancel=True, recursive=recursive)
+            self._ledger.out.send(actor.worker, recall)
 
     def on_pushed_back(self, sender: bytes, message: m.TasksPushedBack) -> None:
         """The actor dropped calls that were cancelled before they began."""

@@ -175,8 +175,8 @@ class OwnerMachine:
                 self.borrowing.arrive(object_id, owner, cover)
             case e.AllocateMemory():
                 self._on_allocate(event)
-            case e.Cancelled(object_id):
-                self._on_cancelled(object_id)
+            case e.Cancelled(object_id, force, recursive):
+                self._on_cancelled(object_id, force=force, recursive=recursive)
             case e.ActorKilled(actor_id, owner):
                 self.calls.kill(actor_id, owner)
             case e.Asked(call_id, message):
@@ -217,15 +217,29 @@ class OwnerMachine:
         request = self.ledger.memory.wait(event.call_id, event.size_bytes, event.owner)
         self.ledger.out.send(self.ledger.node, request)
 
-    def _on_cancelled(self, object_id: bytes) -> None:
+    def _on_cancelled(self, object_id: bytes, *, force: bool, recursive: bool) -> None:
         row = self.rows.get(object_id)
-        task = row.task if row is not None else None
-        if task is None:
+        if row is None:
             return
+        if row.owner is not None:
+            if row.state == PENDING and row.owner.uid not in self.ledger.dead:
+                message = m.CancelObject(object_id, force, recursive)
+                self.ledger.out.send(row.owner.uid, message)
+        elif row.task is not None:
+            self._cancel(row.task, force=force, recursive=recursive)
+
+    def _cancel(self, task: Task, *, force: bool, recursive: bool) -> None:
         if task.actor_id:
-            self.calls.cancel(task)
+            self.calls.cancel(task, recursive=recursive)
         else:
-            self.tasks.cancel(task)
+            self.tasks.cancel(task, force=force, recursive=recursive)
+
+    def cancel_children(self, task_id: bytes) -> None:
+        """A call that runs here is cancelled, and with it what it has submitted."""
+        found = [row.task for row in self.rows.values() if row.task is not None]
+        for task in {id(task): task for task in found}.values():
+            if task.parent == task_id and task.creation is None:
+                self._cancel(task, force=False, recursive=True)
 
     # ---------------------------------------------------------------- messages
 
@@ -287,6 +301,8 @@ class OwnerMachine:
                 self.calls.on_locate(sender, message)
             case m.ActorMoved():
                 self.calls.on_moved(message)
+            case m.CancelObject(object_id, force, recursive):
+                self._on_cancelled(object_id, force=force, recursive=recursive)
             case m.KillActor(actor_id):
                 self.calls.kill(actor_id, self.ledger.address)
             case m.Hello():

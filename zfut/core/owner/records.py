@@ -54,6 +54,7 @@ class Task(Struct, gc=False):
     method: bytes = b""
     weak: bool = False
     trace: bytes = b""
+    parent: bytes = b""  # the call that submitted it
     hold: object = None  # keeps what was put for this call until it is handed in
     attempt: int = 0  # retry
     retries_left: int = 0  # OwnerMachine, when submitted; retry
@@ -88,6 +89,7 @@ class Lease(Struct, gc=False):
     idle_at: int = 0  # grant, finish
     draining: bool = False  # revoke
     recalled: bool = False  # recall, finish: it works on something long
+    killed: bool = False  # cancel: its worker is being killed for one of its tasks
 
 
 class Key(Struct, gc=False):

@@ -143,7 +143,7 @@ class Tasks:
         if lease is None or lease.actor_id:
             return
         lost = self.submission.end(lease)
-        charged = len(lost) == 1
+        charged = len(lost) == 1 and not lease.killed
         again: list[Task] = []
         for task in lost:
             if task.cancelled:
@@ -161,15 +161,20 @@ class Tasks:
 
     # ---------------------------------------------------------------- cancelling and failing
 
-    def cancel(self, task: Task) -> None:
-        """Drop the task if it has not started; what runs already goes on."""
+    def cancel(self, task: Task, *, force: bool = False, recursive: bool = True) -> None:
+        """Drop the task if it has not started; interrupt it, or kill its worker, if it has."""
+        lease = task.lease
+        if force and lease is not None and lease.worker != self._ledger.uid:
+            task.cancelled = lease.killed = lease.draining = True
+            message = m.KillWorker(lease.worker, "cancelled", lease.lease_id)
+            self._ledger.out.send(self._ledger.node, message)
+            return
         if task.cancelled:
             return
         task.cancelled = True
-        if task.lease is not None:
-            self._ledger.out.send(
-                task.lease.worker, m.RecallTasks((task.task_id,), cancel=True)
-            )
+        if lease is not None:
+            recall = m.RecallTasks((task.task_id,), cancel=True, recursive=recursive)
+            self._ledger.out.send(lease.worker, recall)
         else:  # queued, or it waits for arguments, or these came a moment ago
             if not task.waiting_on:
                 self.submission.remove(task)
