@@ -354,11 +354,13 @@ def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) 
 
 
 def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
-    """End an actor at once, like kill -9: its calls fail with ActorDiedError."""
-    del no_restart  # actors are not restarted
+    """End an actor at once, like kill -9: its calls fail with ActorDiedError.
+
+    With ``no_restart=False`` only its process: it lives again if ``max_restarts`` allows.
+    """
     if not isinstance(actor, ActorHandle):
         raise errors.WrongTypeError("kill()", "an actor handle", actor)
-    actor.kill()
+    actor.kill(no_restart=no_restart)
 
 
 def exit_actor() -> NoReturn:

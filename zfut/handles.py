@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from zfut import errors, pickles
 from zfut.core.events import ActorKilled
@@ -214,9 +214,8 @@ class RemoteClass(Generic[P, T]):
         task = session.make_task(template, args, kwargs)
         task.creation = creation
         actor_id = task.task_id
-        handle: ActorHandle[T] = ActorHandle(
-            actor_id, session.address, self._name, self._methods, session, weak=False
-        )
+        made = Made(actor_id, session.address, self._name, options.max_task_retries)
+        handle: ActorHandle[T] = ActorHandle(made, self._methods, session, weak=False)
         if options.name:
             existing = self._register(session, creation, handle)
             if existing is not None:
@@ -254,6 +253,16 @@ class RemoteClass(Generic[P, T]):
         return f"<remote class {self._name}>"
 
 
+class Made(NamedTuple):
+    """What every handle of one actor says."""
+
+    actor_id: bytes
+    owner: Address
+    name: str
+    retries: int
+    """How often a call may be sent again to the actor's next life; -1: always."""
+
+
 class ActorHandle(Generic[T]):
     """A reference to an actor: its methods' ``remote`` call it, in order.
 
@@ -267,24 +276,19 @@ class ActorHandle(Generic[T]):
         "_methods",
         "_name",
         "_owner",
+        "_retries",
         "_session",
         "_weak",
         "actor_id",
     )
 
-    def __init__(  # noqa: PLR0913
-        self,
-        actor_id: bytes,
-        owner: Address,
-        name: str,
-        methods: dict[str, MethodInfo],
-        session: Session,
-        *,
-        weak: bool,
+    def __init__(
+        self, made: Made, methods: dict[str, MethodInfo], session: Session, *, weak: bool
     ) -> None:
-        self.actor_id = actor_id
-        self._owner = owner
-        self._name = name
+        self.actor_id = made.actor_id
+        self._owner = made.owner
+        self._name = made.name
+        self._retries = made.retries
         self._methods = methods
         self._session = session
         self._weak = weak
@@ -322,7 +326,8 @@ class ActorHandle(Generic[T]):
 
     def describe(self) -> bytes:
         """Return what another process needs to make a handle."""
-        return describe_actor(self.actor_id, self._owner, self._name, self._methods)
+        made = Made(self.actor_id, self._owner, self._name, self._retries)
+        return describe_actor(made, self._methods)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         serialize.note_reference(self, handle_id(self.actor_id), self._owner)
@@ -334,10 +339,10 @@ class ActorHandle(Generic[T]):
     def __deepcopy__(self, memo: dict[int, Any]) -> ActorHandle[T]:
         return self
 
-    def kill(self) -> None:
+    def kill(self, *, no_restart: bool = True) -> None:
         """End the actor at once; see ``zfut.kill``."""
         self._session.check_open()
-        self._session.loop.post(ActorKilled(self.actor_id, self._owner))
+        self._session.loop.post(ActorKilled(self.actor_id, self._owner, no_restart))
         self._session.loop.turn()
 
 
@@ -350,39 +355,43 @@ class MethodInfo:
         self.check = check
         self.num_returns = num_returns
         self.shape = shape
-        self.templates: dict[tuple[str, int], Template] = {}
+        self.templates: dict[tuple[str, int, int], Template] = {}
 
-    def template(self, name: str, num_returns: int) -> Template:
+    def template(self, name: str, num_returns: int, retries: int) -> Template:
         """Return what all calls of this method share."""
-        template = self.templates.get((name, num_returns))
+        template = self.templates.get((name, num_returns, retries))
         if template is None:
-            template = Template(b"", name, b"", (), num_returns, 0)
+            template = Template(b"", name, b"", (), num_returns, retries)
             template.parameters = self.check.names
-            self.templates[name, num_returns] = template
+            self.templates[name, num_returns, retries] = template
         return template
 
 
 class ActorMethod(Generic[R]):
     """One method of one actor."""
 
-    __slots__ = ("_handle", "_info", "_method", "_returns")
+    __slots__ = ("_handle", "_info", "_method", "_retries", "_returns")
 
-    def __init__(
-        self, handle: ActorHandle[Any], method: str, info: MethodInfo, returns: int = -1
-    ) -> None:
+    def __init__(self, handle: ActorHandle[Any], method: str, info: MethodInfo) -> None:
         self._handle = handle
         self._method = method
         self._info = info
-        self._returns = info.num_returns if returns < 0 else returns
+        self._returns = info.num_returns
+        self._retries = handle._retries  # noqa: SLF001  a handle and its methods are one
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:  # noqa: ARG002
         name = f"{self._handle._name}.{self._method}"  # noqa: SLF001
         raise errors.DirectCallError(name, "method")
 
     def options(self, **given: Any) -> ActorMethod[R]:
-        """Return the same method with another number of returns."""
+        """Return the same method with another number of returns, or of retries."""
         merged = merge(Options(), given, METHOD_OPTIONS, f"method {self._method}")
-        return ActorMethod(self._handle, self._method, self._info, merged.num_returns)
+        method: ActorMethod[R] = ActorMethod(self._handle, self._method, self._info)
+        if "num_returns" in given:
+            method._returns = merged.num_returns
+        if "max_task_retries" in given:
+            method._retries = merged.max_task_retries
+        return method
 
     def remote(self, *args: Any, **kwargs: Any) -> ObjectRef[R]:
         """Call the method; returns its reference at once. Calls of one caller start in order."""
@@ -391,7 +400,7 @@ class ActorMethod(Generic[R]):
         info.check(args, kwargs)
         session = handle._session  # noqa: SLF001  a handle and its methods are one
         name = f"{handle._name}.{self._method}"  # noqa: SLF001
-        template = info.template(name, self._returns)
+        template = info.template(name, self._returns, self._retries)
         task = session.make_task(template, args, kwargs)
         task.actor_id = handle.actor_id
         task.actor_owner = handle._owner  # noqa: SLF001
@@ -424,22 +433,23 @@ def methods_of(cls: type) -> dict[str, MethodInfo]:
     return found
 
 
-def describe_actor(
-    actor_id: bytes, owner: Address, name: str, methods: dict[str, MethodInfo]
-) -> bytes:
+def describe_actor(made: Made, methods: dict[str, MethodInfo]) -> bytes:
     """Encode a handle for another process: msgpack, nothing of it is code."""
     shapes = {method: (info.num_returns, info.shape) for method, info in methods.items()}
-    return serialize.dump_plain((actor_id, owner.uid, owner.epoch, name, shapes))
+    owner = made.owner
+    whole = (made.actor_id, owner.uid, owner.epoch, made.name, made.retries, shapes)
+    return serialize.dump_plain(whole)
 
 
 def from_description(session: Session, data: bytes, *, weak: bool = True) -> ActorHandle[Any]:
     """Make a handle from what ``describe_actor`` wrote."""
-    actor_id, uid, epoch, name, shapes = serialize.load_plain(data)
+    actor_id, uid, epoch, name, retries, shapes = serialize.load_plain(data)
     methods = {
         method: MethodInfo(Checker(f"{name}.{method}", *shape), returns, tuple(shape))
         for method, (returns, shape) in shapes.items()
     }
-    return ActorHandle(actor_id, Address(uid, epoch), name, methods, session, weak=weak)
+    made = Made(actor_id, Address(uid, epoch), name, retries)
+    return ActorHandle(made, methods, session, weak=weak)
 
 
 def _rebuild_handle(data: bytes) -> ActorHandle[Any]:

@@ -23,7 +23,8 @@ ACTOR_OPTIONS = (
     "max_task_retries",
     "lifetime",
 )
-METHOD_OPTIONS = ("num_returns", "name")
+METHOD_OPTIONS = ("num_returns", "name", "max_task_retries")
+WHOLE = ("num_returns", "max_retries", "max_concurrency", "max_restarts", "max_task_retries")
 RETURNS_MAX = 10_000
 AMOUNT_MAX = 1e15
 SECONDS_MAX = 1e9
@@ -83,15 +84,13 @@ def merge(
     return Options(**values)
 
 
-def _checked(name: str, value: Any, what: str) -> Any:  # noqa: C901, PLR0911  one line an option
+def _checked(name: str, value: Any, what: str) -> Any:  # noqa: PLR0911  one line an option
     if name in ("num_cpus", "num_gpus", "memory"):
         return _amount(name, value, what)
     if name == "resources":
         return _custom(value, what)
-    if name in ("num_returns", "max_retries", "max_concurrency"):
+    if name in WHOLE:
         return _whole(name, value, what)
-    if name in ("max_restarts", "max_task_retries") and value != 0:
-        raise errors.OptionError(what, name, value, "0: actors are not restarted")
     if name in ("name", "namespace"):
         return _text(name, value, what)
     if name == "retry_exceptions" and not isinstance(value, bool):

@@ -90,6 +90,7 @@ class ActorKilled(Struct, gc=False):
 
     actor_id: bytes
     owner: Address
+    no_restart: bool = True
 
 
 class Asked(Struct, gc=False):

@@ -22,7 +22,7 @@ class WorkerMachine:
         self.executor = ExecutorMachine(self.owner)
         self._blocking: dict[int, None] = {}  # waits of the call on top and of those below
 
-    def handle(self, event: e.Event | Task | bytes, now: int) -> None:
+    def handle(self, event: e.Event | Task | bytes, now: int) -> None:  # noqa: C901  one for each
         """Take one event."""
         kind = type(event)
         if kind is e.Returned:
@@ -36,6 +36,8 @@ class WorkerMachine:
                 return
             if type(message) is m.ProcessDied:
                 self.executor.owner_died(message.uid)
+            elif type(message) is m.AuditBorrows:
+                self.executor.owner_died(message.dead)
         elif kind is e.Woken:
             self.executor.woken(now)
         elif kind is e.Unreachable and is_program(event.uid):  # type: ignore[union-attr]

@@ -56,6 +56,7 @@ def draw_setting(rng: Random) -> tuple[Setting, Chances, Strikes]:
         kills=rng.choice((0.0, 0.02)),
         exits=rng.choice((0.0, 0.0, 0.02)),
         retries=rng.choice((3, 1, -1)),
+        restarts=rng.random() < 0.5,
     )
     if chances.exits:
         chances.retries = max(1, chances.retries)  # or a task that exits is tried for ever

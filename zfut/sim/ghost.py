@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from zfut.core.effects import Send
-from zfut.core.executor.inbox import METHOD, TASK, Call
+from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
 from zfut.core.node.granting import ATTEMPTS
 from zfut.core.owner.records import FAILED, PENDING, ObjectRow, Task
 from zfut.sim.arena import violate
@@ -47,7 +47,9 @@ class TrueActor(Struct):
     actor_id: bytes
     owner: bytes
     worker: bytes = b""
+    workers: dict[bytes, None] = field(default_factory=dict)
     killed: bool = False
+    restarted: bool = False  # by kill(no_restart=False)
     left: bool = False
     handed_on: bool = False  # by itself: its handles elsewhere may keep nothing alive
     started: dict[bytes, int] = field(default_factory=dict)  # caller -> order of its last call
@@ -69,6 +71,7 @@ class Ghost:
         self.gone = 0
         self._givers: dict[tuple[bytes, bytes], dict[bytes, None]] = {}
         self._ran: dict[tuple[bytes, int], str] = {}
+        self._runs: dict[bytes, int] = {}
         self._orders = 0
 
     # ---------------------------------------------------------------- what happens
@@ -119,7 +122,10 @@ class Ghost:
             for spec in message.tasks:
                 self.calls[spec.task_id].pushed[effect.to] = None
         elif type(message) is m.CreateActor:
-            self.actors[message.actor_id].worker = effect.to
+            actor = self.actors[message.actor_id]
+            actor.worker = effect.to
+            actor.workers[effect.to] = None
+            actor.started.clear()
 
     def cancelled(self, object_id: bytes) -> None:
         """User code cancelled a call."""
@@ -137,6 +143,16 @@ class Ghost:
         spec = call.spec
         name = (spec.task_id, spec.attempt)
         where = f"{self.calls[spec.task_id].name} attempt {spec.attempt}"
+        self._runs[spec.task_id] = self._runs.get(spec.task_id, 0) + 1
+        if call.kind == CREATE:
+            self._check_single(process, call.spec.task_id)
+        told = self.calls[spec.task_id]
+        if (
+            told.retries >= 0
+            and call.kind == METHOD
+            and self._runs[spec.task_id] > told.retries + 1
+        ):
+            violate(f"{where} runs more often than max_task_retries={told.retries} allows")
         if name in self._ran:
             violate(f"{where} runs on {process.name} and ran on {self._ran[name]}")
         self._ran[name] = process.name
@@ -147,6 +163,11 @@ class Ghost:
             violate(f"{where} starts on {process.name}, which is not bound to its owner")
         if owner.alive:
             self._check_wanted(process, owner, call, where)
+
+    def _check_single(self, process: Process, actor_id: bytes) -> None:
+        for other in self._cluster.workers():
+            if other is not process and other.worker.executor.actor_id == actor_id:
+                violate(f"an actor begins to live in {process.name} and lives in {other.name}")
 
     def _check_order(self, process: Process, call: Call) -> None:
         actor = self.actors[process.worker.executor.actor_id]
@@ -161,7 +182,7 @@ class Ghost:
         if row is not None and row.state != PENDING:
             value = row.value if isinstance(row.value, bytes) else b""
             state = read_failure(value) if row.state == FAILED else ["a value"]
-            if state[0] == "ActorDiedError":
+            if state[0] in ("ActorDiedError", "ActorUnavailableError"):
                 return  # it was killed, and its process does not know yet
             violate(f"{where} starts on {process.name} though it has {state}")
         if call.kind != TASK:
@@ -226,6 +247,8 @@ class Ghost:
         if kind == "Dependency":
             inner = read_failure(failure[1])
             return told.has_deps and self._inner_explained(inner)
+        if kind == "ActorUnavailableError":
+            return self._was_interrupted(self.actors[told.actor_id], told.retries)
         if kind == "WorkerCrashedError":
             dead = [uid for uid in told.pushed if not self._cluster.lives(uid)]
             return failure[1] == told.name and 0 <= told.retries < len(dead)
@@ -250,6 +273,8 @@ class Ghost:
             return not self._cluster.lives(failure[2])
         if kind == "ReferenceVoidError":
             return self.gone > 0
+        if kind == "ActorUnavailableError":
+            return self._was_interrupted(self.actors[failure[1]], 0)
         if kind == "StoreFull":
             return self._cluster.setting.capacity < 1 << 28
         return kind == "ActorDiedError" and self._actor_ended(failure)
@@ -261,6 +286,10 @@ class Ghost:
                 return False
             told = self.calls[told.parent]
         return True
+
+    def _was_interrupted(self, actor: TrueActor, retries: int) -> bool:
+        dead = [uid for uid in actor.workers if not self._cluster.lives(uid)]
+        return retries >= 0 and (actor.restarted or retries < len(dead))
 
     def _no_worker_starts(self) -> bool:
         """Whether so many were killed that the node may have given up on starting any."""
@@ -281,7 +310,7 @@ class Ghost:
         if reason == "owner died":
             return not lives(actor.owner)
         if reason == "worker died":
-            return not lives(actor.worker)
+            return any(not lives(uid) for uid in actor.workers)
         if reason == "exit_actor":
             return actor.left
         if reason == "node refused":

@@ -6,13 +6,11 @@ from random import Random
 
 from msgspec import Struct
 
-from zfut.core.events import Received
 from zfut.sim import invariants
 from zfut.sim.arena import Violation, violate
 from zfut.sim.cluster import Cluster
 from zfut.sim.faults import Faults, draw_setting
 from zfut.sim.workload import Workload
-from zfut.wire import messages as m
 
 TURNS_MAX = 20_000
 """A program that takes longer than this does not end."""
@@ -51,11 +49,8 @@ def _run(cluster: Cluster, turns_max: int) -> None:
     if not cluster.run(turns_max):
         violate(f"it has not ended after {turns_max} turns")
     _break_cycles(cluster)
-    while True:
-        if not cluster.run(turns_max):
-            violate(f"it does not come to rest in {turns_max} turns")
-        if not _audit(cluster):
-            break
+    if not cluster.run(turns_max):
+        violate(f"it does not come to rest in {turns_max} turns")
     if invariants.only_cycles_are_left(cluster):
         return
     invariants.at_rest(cluster)
@@ -72,30 +67,6 @@ def _break_cycles(cluster: Cluster) -> None:
         for opened in process.kept:
             opened.drop()
         process.kept.clear()
-
-
-def _audit(cluster: Cluster) -> bool:
-    """Release tokens that died under way; returns whether there were any.
-
-    An executor registers its caller with an owner before it answers.  If it dies and its
-    answer is lost, nobody tells the owner that the caller never heard of the token.  The
-    protocol's answer is an audit of the dead issuer's tokens, which the machines do not do.
-    """
-    found = False
-    for process in cluster.processes.values():
-        if not process.alive or process is cluster.node:
-            continue
-        for object_id, row in list(process.owner.rows.items()):
-            for token, borrower in list((row.borrowers or {}).items()):
-                issuer, holder = token[:16], cluster.processes[borrower]
-                if issuer == borrower or cluster.lives(issuer) or not holder.alive:
-                    continue
-                held = holder.owner.rows.get(object_id)
-                if held is None or token not in (held.tokens or ()):
-                    message = m.ReleaseBorrows(((object_id, token),))
-                    process.post(Received(borrower, message))
-                    found = True
-    return found
 
 
 def describe(error: Exception) -> str:

@@ -144,8 +144,12 @@ class Scope:
     def _kill(self) -> None:
         handle = self.pick(actor=True)
         if handle is not None:
-            self.process.cluster.ghost.actors[handle.object_id[:24]].killed = True
-            self.process.post(e.ActorKilled(handle.object_id[:24], handle.owner))
+            actor = self.process.cluster.ghost.actors[handle.object_id[:24]]
+            no_restart = self.rng.random() < 0.5
+            actor.killed = actor.killed or no_restart
+            actor.restarted = actor.restarted or not no_restart
+            event = e.ActorKilled(handle.object_id[:24], handle.owner, no_restart)
+            self.process.post(event)
 
     def _size(self) -> int:
         if self.rng.random() >= self.chances.stored:
@@ -261,6 +265,11 @@ class Scope:
             parent=self.thread.call.spec.task_id if self.thread.call is not None else b"",
         )
 
+    @property
+    def _always(self) -> int:
+        """Without end, unless a call might end its own actor's life every time."""
+        return 2 if self.chances.kills else -1
+
     def _expected(self, handle: Handle) -> int:
         ghost = self.process.cluster.ghost
         told = ghost.calls.get(handle.object_id[:24])
@@ -273,7 +282,8 @@ class Scope:
         function = b"f%d" % rng.randrange(3)
         name = f"p{plan.number}"
         if kind == "method":
-            return Template(b"", name, b"", (), len(plan.sizes), 0)
+            retries = rng.choice((0, 0, 1, self._always)) if self.chances.restarts else 0
+            return Template(b"", name, b"", (), len(plan.sizes), retries)
         if kind == "create":
             return Template(b"class", name, b"code", (), 0)
         demand: Demand = ONE_CPU
@@ -319,7 +329,8 @@ class Scope:
         except UserError:
             return
         concurrency = 1 if self.rng.random() < 0.7 else 3
-        task.creation = Creation(concurrency, "", "", "Actor")
+        restarts = self.rng.choice((0, 1, 3, self._always)) if self.chances.restarts else 0
+        task.creation = Creation(concurrency, "", "", "Actor", restarts)
         self.process.submit(task)
         handle = Handle(self.process, handle_id(task.task_id), self.process.address)
         self.handles.append(handle)

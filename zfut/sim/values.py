@@ -187,4 +187,5 @@ class Chances(Struct):
     cancels: float = 0.05
     kills: float = 0.02
     exits: float = 0.0
+    restarts: bool = False
     retries: int = 3

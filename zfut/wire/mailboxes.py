@@ -10,6 +10,7 @@ from typing import TypeAlias
 from zfut.wire.messages import (
     ActorMoved,
     AskNode,
+    AuditBorrows,
     Bind,
     Blocked,
     BorrowMemory,
@@ -80,6 +81,7 @@ ToOwner: TypeAlias = (
     | ActorMoved
     | KillActor
     | CancelObject
+    | AuditBorrows
     | NameAnswer
     | NodeSays
     | NodeStops

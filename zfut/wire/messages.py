@@ -52,6 +52,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "ActorMoved",
     "AskNode",
+    "AuditBorrows",
     "Bind",
     "Blocked",
     "BorrowMemory",
@@ -252,7 +253,7 @@ class LocateActor(Message, frozen=True, tag=55):
 
 
 class ActorMoved(Message, frozen=True, tag=56):
-    """owner -> owner: where the actor lives, or why it does not; ``state`` is alive or dead.
+    """owner -> owner: where the actor lives, or why it does not; ``state``: alive, restarting, dead.
 
     Safe to repeat: a state, not a change, and the dead stay dead.
     """
@@ -267,9 +268,10 @@ class ActorMoved(Message, frozen=True, tag=56):
 
 
 class KillActor(Message, frozen=True, tag=57):
-    """owner -> owner: end this actor of yours at once. Safe to repeat."""
+    """owner -> owner: end this actor of yours at once, or this life of it. Safe to repeat."""
 
     actor_id: bytes
+    no_restart: bool
 
 
 class CancelObject(Message, frozen=True, tag=58):
@@ -281,3 +283,15 @@ class CancelObject(Message, frozen=True, tag=58):
     object_id: bytes
     force: bool
     recursive: bool
+
+
+class AuditBorrows(Message, frozen=True, tag=59):
+    """owner -> owner: ``dead`` registered these for you and died: say which you never heard of.
+
+    Counts as the notice of its death.  Those that are not held come back in a ReleaseBorrows; a
+    token whose answer was lost would protect its object for ever.  Safe to repeat.
+    """
+
+    dead: bytes
+    why: str
+    items: tuple[tuple[bytes, bytes], ...]

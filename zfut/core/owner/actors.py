@@ -1,7 +1,9 @@
 """Actors as their callers see them: queued and unanswered calls, in the caller's order.
 
-    pending --- granted, created ---> alive --- process died, killed, constructor failed ---> dead
-       '---------------------------------------------------------------------------------------^
+    pending --- granted, created ---> alive --- killed, constructor failed ---> dead
+       |                              |   ^
+       '----------------------> dead  |   '--- restarting: lives again
+                                      '---------^
 
 Only the head of a caller's queue may be sent, and it gets its sequence number when it is sent, so
 calls start in the order of submission and no gap is ever waited for.  The process that created
@@ -54,6 +56,16 @@ class Actors:
         actor.sequence = 0
         self.by_worker[worker] = actor
         self.touch(actor)
+
+    def leave(self, actor: Actor) -> list[Task]:
+        """Its process is gone, and it may live again. Returns the calls that were sent there."""
+        actor.state = "restarting"
+        if self.by_worker.get(actor.worker) is actor:
+            del self.by_worker[actor.worker]
+        actor.worker = b""
+        sent = list(actor.sent.values())
+        actor.sent.clear()
+        return sent
 
     def sendable(self, actor: Actor, limit: int) -> list[Task]:
         """Take the calls at the head of the queue that have their arguments."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import ObjectRow
+from zfut.ids import PROC_BYTES
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, RefInfo
 
@@ -141,6 +142,7 @@ class Borrowing:
             row.borrowers = {}
         row.borrowers[token] = uid
         self._ledger.watch(uid)
+        self._ledger.watch(token[:PROC_BYTES])  # who dies before it says so is audited
 
     def retain(self, borrower: bytes, items: tuple[tuple[bytes, bytes], ...]) -> None:
         """An answered call says what its executor still uses of ours."""
@@ -173,6 +175,25 @@ class Borrowing:
                 row.borrowers = None
                 if not row.in_use():
                     self._ledger.release(object_id, row)
+
+    def audit(self, dead: bytes, why: str) -> None:
+        """An executor died: ask those whom it had registered here whether they heard of it."""
+        asked: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        for object_id, row in self._ledger.objects.rows.items():
+            for token, holder in (row.borrowers or {}).items():
+                if token.startswith(dead) and holder != dead:
+                    asked.setdefault(holder, []).append((object_id, token))
+        for holder, items in asked.items():
+            if holder not in self._ledger.dead:
+                self._ledger.out.send(holder, m.AuditBorrows(dead, why, tuple(items)))
+
+    def on_audit(self, owner: bytes, message: m.AuditBorrows) -> None:
+        """Give back what was registered for us in an answer that will never come."""
+        for object_id, token in message.items:
+            row = self._ledger.objects.rows.get(object_id)
+            kept = [*self._kept.get(object_id, ()), *((row,) if row is not None else ())]
+            if not any(token in (held.tokens or ()) for held in kept):
+                self._ledger.release_token(owner, object_id, token)
 
     # ---------------------------------------------------------------- settling
 

@@ -13,6 +13,7 @@ from zfut.core.effects import Complete, Effect, Forget, Interrupt
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Failures, Ledger
+from zfut.core.owner.lives import Lives
 from zfut.core.owner.records import FAILED, PENDING, ObjectRow, Task, Wait
 from zfut.core.owner.tasks import Tasks
 from zfut.ids import FIRST_RETURN, PUT_INDEX
@@ -30,8 +31,10 @@ class OwnerMachine:
         self.borrowing = Borrowing(self.ledger)
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
+        self.lives = Lives(self.ledger, self.tasks, self.calls)
         self.rows = self.ledger.objects.rows
         self._deaths: list[m.ProcessDied] = []
+        self._audits: list[tuple[bytes, m.AuditBorrows]] = []
         self._asked: dict[int, bytes] = {}  # the actor that a question announced, if any
 
     # ---------------------------------------------------------------- the doors
@@ -55,11 +58,14 @@ class OwnerMachine:
             deaths, self._deaths = self._deaths, []
             for death in deaths:
                 self._on_process_died(death.uid, death.why)
+            audits, self._audits = self._audits, []
+            for sender, audit in audits:
+                self.borrowing.on_audit(sender, audit)
         while True:
             if ledger.unblocked:
                 self._route_unblocked()
             if ledger.handles_gone:
-                self.calls.handles_gone()
+                self.lives.handles_gone()
             if self.calls.actors.dirty:
                 self.calls.settle()
             if self.tasks.submission.dirty:
@@ -94,7 +100,7 @@ class OwnerMachine:
         rows = self.rows
         task.retries_left = task.template.max_retries
         if task.creation is not None:
-            self.calls.create(task)
+            self.lives.create(task)
         else:
             count = task.num_returns
             if count:
@@ -131,7 +137,7 @@ class OwnerMachine:
         if task.actor_id:
             self.calls.unblocked(task)
         elif task.creation is not None:
-            self.calls.request(task)
+            self.lives.request(task)
         else:
             self.tasks.submission.enqueue(task)
 
@@ -153,7 +159,7 @@ class OwnerMachine:
                 actor = self.calls.actors.actors.get(task.task_id)
                 if actor is not None:
                     actor.failure = failed
-                    self.calls.die(actor, "constructor failed", "")
+                    self.lives.die(actor, "constructor failed", "")
             else:
                 self.tasks.fail(task, failed)
 
@@ -177,12 +183,12 @@ class OwnerMachine:
                 self._on_allocate(event)
             case e.Cancelled(object_id, force, recursive):
                 self._on_cancelled(object_id, force=force, recursive=recursive)
-            case e.ActorKilled(actor_id, owner):
-                self.calls.kill(actor_id, owner)
+            case e.ActorKilled(actor_id, owner, no_restart):
+                self.lives.kill(actor_id, owner, no_restart=no_restart)
             case e.Asked(call_id, message):
                 announced = message.actor_id if isinstance(message, m.RegisterName) else b""
                 if announced:
-                    self.calls.announce(announced)
+                    self.lives.announce(announced)
                 self._asked[call_id] = announced
                 self.ledger.out.send(self.ledger.node, message)
             case e.Woken():
@@ -253,7 +259,7 @@ class OwnerMachine:
             case m.LeaseGranted():
                 lease = self.tasks.on_granted(message, now)
                 if lease is not None and lease.actor_id:
-                    self.calls.granted(lease.actor_id)
+                    self.lives.granted(lease.actor_id)
             case m.TasksPushedBack():
                 self.tasks.on_pushed_back(sender, message)
                 self.calls.on_pushed_back(sender, message)
@@ -266,7 +272,7 @@ class OwnerMachine:
             case m.LeaseFailed(lease_id, why):
                 lease = self.tasks.submission.leases.get(lease_id)
                 if lease is not None and lease.actor_id:
-                    self.calls.lease_failed(lease.actor_id, why)
+                    self.lives.lease_failed(lease.actor_id, why)
                 self.tasks.on_failed(message)
             case m.LeaseWaits():
                 self.tasks.on_waits(message)
@@ -280,7 +286,7 @@ class OwnerMachine:
                 announced = self._asked.pop(request, None)
                 if announced is not None:
                     if announced and isinstance(message, m.NameAnswer) and message.taken:
-                        self.calls.renounce(announced)
+                        self.lives.renounce(announced)
                     self.ledger.out.add(Complete(request, message))
             case _:
                 self._on_borrowing(sender, message, payload)
@@ -297,14 +303,17 @@ class OwnerMachine:
                 self.borrowing.on_registered(message)
             case m.ReleaseBorrows():
                 self.borrowing.on_release(message)
+            case m.AuditBorrows(dead, why):
+                self._deaths.append(m.ProcessDied(dead, why))
+                self._audits.append((sender, message))
             case m.LocateActor():
-                self.calls.on_locate(sender, message)
+                self.lives.on_locate(sender, message)
             case m.ActorMoved():
                 self.calls.on_moved(message)
             case m.CancelObject(object_id, force, recursive):
                 self._on_cancelled(object_id, force=force, recursive=recursive)
-            case m.KillActor(actor_id):
-                self.calls.kill(actor_id, self.ledger.address)
+            case m.KillActor(actor_id, no_restart):
+                self.lives.kill(actor_id, self.ledger.address, no_restart=no_restart)
             case m.Hello():
                 pass
             case _:
@@ -325,6 +334,8 @@ class OwnerMachine:
             if result.retained:
                 self.borrowing.retain(sender, result.retained)
             if self.tasks.on_result(sender, result, part, now):
+                continue
+            if self.lives.on_created(sender, result, part):
                 continue
             if not self.calls.on_result(sender, result, part):
                 for value in result.values:
@@ -355,7 +366,8 @@ class OwnerMachine:
             return
         ledger.dead[uid] = why
         self.tasks.on_worker_died(uid, why)
-        self.calls.on_process_died(uid, why)
+        self.lives.on_process_died(uid, self.calls.on_process_died(uid, why), why)
+        self.borrowing.audit(uid, why)
         ledger.drop_borrower(uid)
         ledger.fail_objects_of(uid)
         self.borrowing.owner_died(uid)

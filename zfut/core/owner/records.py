@@ -146,7 +146,7 @@ class Actor(Struct, gc=False):
 
     actor_id: bytes
     owner: Address
-    state: str = "pending"  # pending, alive, dead
+    state: str = "pending"  # pending, alive, restarting, dead
     worker: bytes = b""
     incarnation: int = 0
     sequence: int = 0
@@ -158,6 +158,8 @@ class Actor(Struct, gc=False):
     failure: bytes = b""
     creation: Task | None = None  # owner side
     lease: Lease | None = None  # owner side
+    creation_held: bool = True  # owner side: the constructor's arguments are
+    restarts_left: int = 0  # owner side; -1: any number
     created: bool = False  # owner side: the constructor has returned
     ending: str = ""  # owner side: we asked for its end, for this reason
     followers: dict[bytes, None] = field(default_factory=dict)  # owner side
