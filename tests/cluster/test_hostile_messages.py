@@ -255,7 +255,7 @@ def test_nothing_of_a_stranger_is_unpickled(victims: Victims, tmp_path: Path) ->
             (code + bomb,),
         ),
         (m.PushCalls(mine, counter.actor_id, 0, (spec,)), (bomb,)),
-        (m.KillActor(counter.actor_id), ()),
+        (m.KillActor(counter.actor_id, no_restart=True), ()),
         (m.ExitActor(counter.actor_id, "go"), ()),
         (m.ReleaseBorrows(((handle_id(counter.actor_id), b""),)), ()),
         (m.ProcessDied(worker, "believe me"), ()),

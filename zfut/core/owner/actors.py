@@ -57,12 +57,16 @@ class Actors:
         self.by_worker[worker] = actor
         self.touch(actor)
 
-    def leave(self, actor: Actor) -> list[Task]:
-        """Its process is gone, and it may live again. Returns the calls that were sent there."""
+    def lose(self, actor: Actor) -> None:
+        """Its process is gone, and it may live again: its owner will say."""
         actor.state = "restarting"
         if self.by_worker.get(actor.worker) is actor:
             del self.by_worker[actor.worker]
         actor.worker = b""
+
+    def leave(self, actor: Actor) -> list[Task]:
+        """This life is over, and another follows. Returns the calls that got no answer."""
+        self.lose(actor)
         sent = list(actor.sent.values())
         actor.sent.clear()
         return sent

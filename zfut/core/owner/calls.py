@@ -228,7 +228,7 @@ class Calls:
             self.let_arguments_go(b"", task)
         actor = self.actors.by_worker.get(uid)
         if actor is not None and actor.state != "dead" and actor.owner.uid != self._ledger.uid:
-            self.interrupted(actor, why)  # its owner says what becomes of it
+            self.actors.lose(actor)  # its owner says what becomes of it and of what was sent
             actor = None
         for other in list(self.actors.actors.values()):
             if other.owner.uid == uid and other.state != "dead":
