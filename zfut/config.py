@@ -46,6 +46,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     extent_bytes: int = 32 * 1024 * 1024
     """Arena memory lent to a process at a time, at least."""
 
+    lineage_max_bytes: int = 256 * 1024 * 1024
+    """Memory for calls that are kept so that lost results can be made again; see ``lineage``."""
+
     store_full_timeout_ns: int = 60_000_000_000
     """A put or return waits this long for room before ObjectStoreFullError."""
 

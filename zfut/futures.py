@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from zfut import errors
 from zfut.core import events as e
-from zfut.core.owner.records import PENDING
+from zfut.core.owner.records import READY
 from zfut.refs import ObjectRef
 
 if TYPE_CHECKING:
@@ -21,16 +21,22 @@ class RefFuture(concurrent.futures.Future[Any]):
         super().__init__()
         self._ref = ref
         self._zfut = session
-        call_id, _ = session.new_call(self._finish)
-        session.loop.post(e.AwaitObjects(call_id, (ref.binary(),), 1, fail_fast=True))
+        self._await()
+
+    def _await(self) -> None:
+        call_id, _ = self._zfut.new_call(self._finish)
+        self._zfut.loop.post(e.AwaitObjects(call_id, (self._ref.binary(),), 1, fail_fast=True))
 
     def _finish(self) -> None:
-        if not self.set_running_or_notify_cancel():
-            return
         object_id = self._ref.binary()
         row = self._zfut.owner.row(object_id)
+        if row is not None and row.state < READY and not self._zfut.loop.closed:
+            self._await()  # it was lost meanwhile, and is being made again
+            return
+        if not self.set_running_or_notify_cancel():
+            return
         try:
-            if row is None or row.state == PENDING:
+            if row is None or row.state < READY:
                 raise errors.SessionError("this session", self._zfut.loop.closed)  # noqa: TRY301
             value = self._zfut.value_of(object_id, row)
         except BaseException as error:  # noqa: BLE001  it belongs to whoever asks the future

@@ -87,7 +87,7 @@ class Session(Waits):
         self.check_open()
         self.check_refs((ref,), "await")
         object_id = ref.binary()
-        if not self.is_ready(object_id):
+        while not self.is_ready(object_id):  # it may be lost again meanwhile
             yield from self._await_in_loop(object_id)
         return self.value_of(object_id, self._rows[object_id])
 

@@ -11,7 +11,7 @@ from zfut import errors
 from zfut.binding import Refs
 from zfut.context import running
 from zfut.core import events as e
-from zfut.core.owner.records import FAILED, PENDING, STATE_NAMES, Task
+from zfut.core.owner.records import FAILED, READY, STATE_NAMES, Task
 from zfut.ids import short
 from zfut.refs import ObjectRef
 from zfut.values import Values
@@ -86,24 +86,27 @@ class Waits(Values):
         """Return one value."""
         object_id = ref._id  # noqa: SLF001
         row = self._rows.get(object_id)
-        if (row is None or row.state == PENDING) and not self.await_objects(
-            (object_id,), 1, timeout_s, fail_fast=True
-        ):
-            raise self.timed_out((ref,), timeout_s)
-        return self.value_of(object_id, self._rows[object_id], copy=copy)
+        while row is None or row.state < READY:  # it may be lost again meanwhile
+            if not self.await_objects((object_id,), 1, timeout_s, fail_fast=True):
+                raise self.timed_out((ref,), timeout_s)
+            row = self._rows[object_id]
+        return self.value_of(object_id, row, copy=copy)
 
     def get_many(self, refs: Refs, timeout_s: float | None, *, copy: bool) -> list[Any]:
         """Return all values in order, or raise the first error at once."""
         ids = tuple([ref._id for ref in refs])  # noqa: SLF001
         if not ids:
             return []
-        if not self.await_objects(ids, len(ids), timeout_s, fail_fast=True):
-            raise self.timed_out(refs, timeout_s)
         rows = self._rows
-        found = [rows[object_id] for object_id in ids]
-        for object_id, row in zip(ids, found, strict=True):
-            if row.state == FAILED:
-                self.value_of(object_id, row)
+        whole = False
+        while not whole:
+            if not self.await_objects(ids, len(ids), timeout_s, fail_fast=True):
+                raise self.timed_out(refs, timeout_s)
+            found = [rows[object_id] for object_id in ids]
+            for object_id, row in zip(ids, found, strict=True):
+                if row.state == FAILED:
+                    self.value_of(object_id, row)
+            whole = all(row.state >= READY for row in found)  # or one was lost meanwhile
         return [
             self.value_of(object_id, row, copy=copy)
             for object_id, row in zip(ids, found, strict=True)
@@ -123,7 +126,7 @@ class Waits(Values):
     def is_ready(self, object_id: bytes) -> bool:
         """Whether the value or the error of an object is known here."""
         row = self._rows.get(object_id)
-        return row is not None and row.state != PENDING
+        return row is not None and row.state >= READY
 
     def is_actor_call(self, object_id: bytes) -> bool:
         """Whether a method of an actor makes this object, as far as is known here."""
@@ -163,7 +166,10 @@ class Waits(Values):
         ready = self._ready_of(refs, need)
         if len(ready) < need and (timeout_s is None or timeout_s > 0 or self.loop.inbox):
             ids = tuple([ref._id for ref in refs])  # noqa: SLF001
-            self.await_objects(ids, need, timeout_s, fail_fast=False)
+            while self.await_objects(ids, need, timeout_s, fail_fast=False):
+                ready = self._ready_of(refs, need)
+                if len(ready) >= need:
+                    break
             ready = self._ready_of(refs, need)
         if ready and len(ready) == 1 and refs[0] is ready[0]:
             return ready, list(refs[1:])
@@ -175,7 +181,7 @@ class Waits(Values):
         ready: list[ObjectRef[Any]] = []
         for ref in refs:
             row = rows.get(ref._id)  # noqa: SLF001
-            if row is not None and row.state != PENDING:
+            if row is not None and row.state >= READY:
                 ready.append(ref)
                 if len(ready) == need:
                     break

@@ -50,6 +50,13 @@ class RefArrived(Struct, gc=False):
     cover: bytes
 
 
+class ValueLost(Struct, gc=False):
+    """A stored value of ours is not in its store any more; ``attempt`` says which of them."""
+
+    object_id: bytes
+    attempt: int
+
+
 class AwaitObjects(Struct, gc=False):
     """Somebody waits until ``need`` of these exist, or the first fails if ``fail_fast``.
 
@@ -134,6 +141,7 @@ Event: TypeAlias = (
     | PutInline
     | PutStored
     | RefArrived
+    | ValueLost
     | AwaitObjects
     | StopWaiting
     | AllocateMemory

@@ -79,6 +79,7 @@ class WorkerMachine:
         effects = self.owner.settle(now)
         if self.owner.borrowing.settled or self.executor.exiting:
             self.executor.settle()
+            self.owner.borrowing.flush()
             effects += self.owner.ledger.out.take()
         if self._blocking:
             for effect in effects:

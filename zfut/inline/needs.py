@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zfut.core.owner.machine import OwnerMachine
-from zfut.core.owner.records import PENDING, Actor, Task
+from zfut.core.owner.records import READY, Actor, Task
 from zfut.errors import UsageError
 from zfut.ids import owner_of, short
 
@@ -72,7 +72,7 @@ class Walk:
     def _look(self, loop: InlineLoop, object_id: bytes) -> None:
         owner = loop.owner
         row = owner.rows.get(object_id) if owner is not None else None
-        if row is None or row.state != PENDING:
+        if row is None or row.state >= READY:
             return
         if row.owner is not None:
             home = self._pump.loops.get(row.owner.uid)
@@ -116,7 +116,7 @@ class Walk:
 
 def _is_pending(owner: OwnerMachine, object_id: bytes) -> bool:
     row = owner.rows.get(object_id)
-    return row is not None and row.state == PENDING
+    return row is not None and row.state < READY
 
 
 # ------------------------------------------------------------------ dead-locks

@@ -58,6 +58,11 @@ class GhostArena:
         written.data = data
         self._written[start] = written
 
+    def is_looked_at(self, offset: int) -> bool:
+        """Whether user code has the value there open."""
+        written = self._written.get(offset)
+        return written is not None and any(view.live for view in written.views)
+
     def read(self, stored: Stored, view: Handle) -> bytes:
         """Return the value that a header says is there."""
         written = self._written.get(stored.offset)

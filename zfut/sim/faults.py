@@ -1,8 +1,8 @@
 """Faults: what goes wrong in a seed, and when.
 
 Killed: a worker in any state, also one that is starting; a program.  Paused: any process, the
-node manager too.  A small store and slow tasks are settings.  The node manager's death ends a
-session and is not simulated.
+node manager too.  Lost: a stored value that only its owner knows of.  A small store and slow
+tasks are settings.  The node manager's death ends a session and is not simulated.
 """
 
 # ruff: noqa: PLR2004  chances are numbers
@@ -13,9 +13,12 @@ from random import Random
 from msgspec import Struct
 
 from zfut.config import Config
+from zfut.core.events import ValueLost
 from zfut.sim.cluster import Cluster, Setting
 from zfut.sim.network import Latency
+from zfut.sim.process import Process
 from zfut.sim.values import Chances
+from zfut.wire.specs import Stored
 
 
 class Strikes(Struct):
@@ -23,6 +26,7 @@ class Strikes(Struct):
 
     kills: int = 0
     pauses: int = 0
+    losses: int = 0
     driver_dies: bool = False
     within_ns: int = 50_000_000
 
@@ -48,7 +52,7 @@ def draw_setting(rng: Random) -> tuple[Setting, Chances, Strikes]:
     )
     chances = Chances(
         budget=rng.choice((6, 12, 24)),
-        stored=rng.choice((0.0, 0.1, 0.4)),
+        stored=rng.choice((0.0, 0.1, 0.4, 0.9)),
         raises=rng.choice((0.0, 0.1)),
         slow=rng.choice((0.0, 0.1, 0.3)),
         actors=rng.choice((0.0, 0.05, 0.1)),
@@ -57,14 +61,18 @@ def draw_setting(rng: Random) -> tuple[Setting, Chances, Strikes]:
         exits=rng.choice((0.0, 0.0, 0.02)),
         retries=rng.choice((3, 1, -1)),
         restarts=rng.random() < 0.5,
+        chains=rng.random() < 0.25,
     )
     if chances.exits:
         chances.retries = max(1, chances.retries)  # or a task that exits is tried for ever
+    if chances.chains:
+        chances.stored = 0.9
     strikes = Strikes()
     if rng.random() < 0.5:
         strikes.kills = rng.randrange(5)
         strikes.pauses = rng.randrange(3)
         strikes.driver_dies = setting.drivers > 1 and rng.random() < 0.3
+        strikes.losses = rng.choice((0, 4, 30)) if chances.stored else 0
         strikes.within_ns = rng.choice((5_000_000, 50_000_000, 200_000_000))
     return setting, chances, strikes
 
@@ -92,6 +100,8 @@ class Faults:
             cluster.at(int(cluster.rng.random() * span), self._kill_worker)
         for _ in range(strikes.pauses):
             cluster.at(int(cluster.rng.random() * span), self._pause)
+        for _ in range(strikes.losses):
+            cluster.at(int(cluster.rng.random() * span), self._lose_value)
         if strikes.driver_dies:
             cluster.at(int(cluster.rng.random() * span), self._kill_driver)
 
@@ -109,6 +119,41 @@ class Faults:
         if victim.alive:
             cluster.ghost.killed += 1
             cluster.kill(victim, "the program ended")
+
+    def _lose_value(self) -> None:
+        """A stored value is gone; only one that no process but its owner knows of."""
+        cluster = self._cluster
+        owners = [p for p in cluster.processes.values() if p.alive and p is not cluster.node]
+        owners = [process for process in owners if process.paused_until <= cluster.now]
+        for process in owners:
+            cluster.turn(process)
+        found = [(process, name) for process in owners for name in self._unknown(process)]
+        if found:
+            wanted = [one for one in found if one[0].owner.rows[one[1]].made_by is not None]
+            found = wanted or found
+            process, object_id = found[cluster.rng.randrange(len(found))]
+            value = process.owner.rows[object_id].value
+            assert isinstance(value, Stored)
+            cluster.ghost.lost[object_id] = None
+            process.post(ValueLost(object_id, value.attempt))
+            cluster.turn(process)
+
+    def _unknown(self, process: Process) -> list[bytes]:
+        """Stored values of a process that nobody else knows of, and nobody looks at."""
+        others = [p for p in self._cluster.processes.values() if p.alive and p is not process]
+        return [
+            object_id
+            for object_id, row in process.owner.rows.items()
+            if isinstance(row.value, Stored)
+            and row.owner is None
+            and not (row.submitted or row.borrowers)
+            and not self._cluster.arena.is_looked_at(row.value.offset)
+            and not any(
+                object_id in other.owner.rows
+                for other in others
+                if other is not self._cluster.node
+            )
+        ]
 
     def _pause(self) -> None:
         cluster = self._cluster

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from zfut.core.effects import Send
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
 from zfut.core.node.granting import ATTEMPTS
-from zfut.core.owner.records import FAILED, PENDING, ObjectRow, Task
+from zfut.core.owner.records import FAILED, READY, ObjectRow, Task
 from zfut.sim.arena import violate
 from zfut.sim.values import Failure, Handle, Plan, read_failure
 from zfut.wire import messages as m
@@ -67,6 +67,7 @@ class Ghost:
         self.actors: dict[bytes, TrueActor] = {}
         self.exit_wanted: dict[bytes, int] = {}
         self.exits: dict[int, None] = {}
+        self.lost: dict[bytes, None] = {}
         self.killed = 0
         self.gone = 0
         self._givers: dict[tuple[bytes, bytes], dict[bytes, None]] = {}
@@ -172,14 +173,22 @@ class Ghost:
     def _check_order(self, process: Process, call: Call) -> None:
         actor = self.actors[process.worker.executor.actor_id]
         told = self.calls[call.spec.task_id]
+        if call.spec.attempt and self.lost:
+            return  # a result that was lost is made again, without a promise of order
         last = actor.started.get(told.owner, 0)
         if told.order < last:
             violate(f"{told.name} starts after a later call of the same caller")
         actor.started[told.owner] = told.order
 
     def _check_wanted(self, process: Process, owner: Process, call: Call, where: str) -> None:
-        row = owner.owner.rows.get(call.spec.task_id + b"\0\0\0\1")
-        if row is not None and row.state != PENDING:
+        rows = owner.owner.rows
+        numbers = range(1, call.spec.num_returns + 1)
+        names = [call.spec.task_id + number.to_bytes(4, "big") for number in numbers]
+        made = [rows[name] for name in names if name in rows]
+        row = made[0] if made else None
+        if call.spec.attempt and self.lost:
+            return  # what it was to make again may be dropped by now
+        if row is not None and all(one.state >= READY for one in made):
             value = row.value if isinstance(row.value, bytes) else b""
             state = read_failure(value) if row.state == FAILED else ["a value"]
             if state[0] in ("ActorDiedError", "ActorUnavailableError"):
@@ -226,7 +235,9 @@ class Ghost:
             name = told.name if told is not None else handle.object_id.hex()
             violate(f"{handle.process.name}: nothing explains {failure} of {name}")
 
-    def _explained(self, failure: Failure, handle: Handle, told: Told | None) -> bool:
+    def _explained(  # noqa: PLR0911  one for each kind
+        self, failure: Failure, handle: Handle, told: Told | None
+    ) -> bool:
         kind = failure[0]
         if kind == "OwnerDiedError":
             return not self._cluster.lives(failure[2])
@@ -234,6 +245,8 @@ class Ghost:
             return self.excused(handle.process.uid, handle.object_id)
         if kind == "StoreFull":
             return self._cluster.setting.capacity < 1 << 28
+        if kind == "ReconstructionFailedError":
+            return self._not_made_again(failure)
         if told is None:
             return False
         if kind == "ActorDiedError":
@@ -251,12 +264,13 @@ class Ghost:
             return self._was_interrupted(self.actors[told.actor_id], told.retries)
         if kind == "WorkerCrashedError":
             dead = [uid for uid in told.pushed if not self._cluster.lives(uid)]
-            return failure[1] == told.name and 0 <= told.retries < len(dead)
+            runs = self._runs.get(told.task_id, 0) if self.lost else 0
+            return failure[1] == told.name and 0 <= told.retries < len(dead) + runs
         if kind == "TaskCancelledError":
             return failure[1] == told.name and self._cancelled(told)
         return kind == "TaskUnschedulableError" and self._no_worker_starts()
 
-    def _inner_explained(self, failure: Failure) -> bool:  # noqa: PLR0911  one for each kind
+    def _inner_explained(self, failure: Failure) -> bool:  # noqa: C901, PLR0911  one for each kind
         """Whether the failure of an argument, of which only its words are known, can be."""
         kind = failure[0]
         if kind == "Raised":
@@ -275,6 +289,8 @@ class Ghost:
             return self.gone > 0
         if kind == "ActorUnavailableError":
             return self._was_interrupted(self.actors[failure[1]], 0)
+        if kind == "ReconstructionFailedError":
+            return self._not_made_again(failure)
         if kind == "StoreFull":
             return self._cluster.setting.capacity < 1 << 28
         return kind == "ActorDiedError" and self._actor_ended(failure)
@@ -286,6 +302,10 @@ class Ghost:
                 return False
             told = self.calls[told.parent]
         return True
+
+    def _not_made_again(self, failure: Failure) -> bool:
+        """A put that was lost, or what could be made again no more after something was lost."""
+        return failure[1] in self.lost if failure[2] == "put" else bool(self.lost)
 
     def _was_interrupted(self, actor: TrueActor, retries: int) -> bool:
         dead = [uid for uid in actor.workers if not self._cluster.lives(uid)]

@@ -16,7 +16,7 @@ from zfut.core.executor.inbox import METHOD, TASK, Call
 from zfut.core.node.machine import NodeMachine
 from zfut.core.owner.actors import handle_id
 from zfut.core.owner.machine import OwnerMachine
-from zfut.core.owner.records import FAILED, INLINE, PENDING, ObjectRow, Task
+from zfut.core.owner.records import FAILED, INLINE, READY, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
 from zfut.ids import PUT_INDEX
 from zfut.sim.network import Letter
@@ -314,10 +314,14 @@ class Process:
         ids = tuple(handle.object_id for handle in handles)
         rows = self.owner.rows
         row = rows.get(ids[0])
-        if len(ids) > 1 or row is None or row.state == PENDING:
+        while len(ids) > 1 or row is None or row.state < READY:
             done = yield from self.await_objects(thread, ids, 0, timeout_ns)
             if not done:
                 raise UserError(["Timeout"])
+            row = rows[ids[0]]
+            states = [rows[name].state for name in ids]
+            if min(states) >= READY or FAILED in states:
+                break  # else one of them was lost meanwhile
         self._check_open()
         for handle in handles:
             row = rows[handle.object_id]
@@ -336,15 +340,15 @@ class Process:
     ) -> Waits:
         """Wait until ``need`` of the references are ready. Returns how many are."""
         ready = self._ready_of(handles)
-        if ready < need:
+        while ready < need:
             ids = tuple(handle.object_id for handle in handles)
             yield from self.await_objects(thread, ids, need, timeout_ns)
             ready = self._ready_of(handles)
-            if timeout_ns is None:
-                assert ready >= need, (ready, need)
+            if timeout_ns is not None:
+                break
         return ready
 
     def _ready_of(self, handles: list[Handle]) -> int:
         rows = self.owner.rows
         found = [rows.get(handle.object_id) for handle in handles]
-        return sum(1 for row in found if row is not None and row.state != PENDING)
+        return sum(1 for row in found if row is not None and row.state >= READY)

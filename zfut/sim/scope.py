@@ -237,9 +237,10 @@ class Scope:
         rng, process = self.rng, self.process
         nested = self.pick_some(3)
         found = [handle for handle in self.handles if not handle.is_actor]
-        deps = (
-            rng.sample(found, min(len(found), rng.randrange(3))) if rng.random() < 0.5 else []
-        )
+        several = min(len(found), rng.randrange(3))
+        deps = rng.sample(found, several) if rng.random() < 0.5 else []
+        if self.chances.chains and found:
+            deps = found[-2:]
         expects = tuple((handle.object_id, self._expected(handle)) for handle in deps)
         plan = self._plan(kind, expects, nested)
         template = self._template(plan, kind)
@@ -310,6 +311,16 @@ class Scope:
             except UserError:
                 return
             self.handles.extend(self.process.submit(task))
+            if self.chances.chains:
+                self._cut_chain()
+
+    def _cut_chain(self) -> None:
+        """Drop all but the newest: only lineage needs what they stand for."""
+        found = [handle for handle in self.handles if not handle.is_actor]
+        while len(found) > 2:
+            handle = found.pop(0)
+            self.handles.remove(handle)
+            handle.drop()
 
     def actor(self) -> Waits:
         """Make an actor, or call one."""

@@ -393,6 +393,16 @@ class Script:
             user.thread.process.post(e.Cancelled(handle.object_id))
         yield 1
 
+    def _do_lose(self, _: User, words: list[str]) -> Waits:
+        for name in words:
+            object_id = self._ids[name]
+            owner = self._cluster.processes[object_id[:16]]
+            value = owner.owner.rows[object_id].value
+            assert isinstance(value, Stored), value
+            self._cluster.ghost.lost[object_id] = None
+            owner.post(e.ValueLost(object_id, value.attempt))
+        yield 1
+
     def _do_kill(self, user: User, words: list[str]) -> Waits:
         handle = self._handle(user, words[0])
         self._cluster.ghost.actors[handle.object_id[:24]].killed = True

@@ -188,4 +188,5 @@ class Chances(Struct):
     kills: float = 0.02
     exits: float = 0.0
     restarts: bool = False
+    chains: bool = False
     retries: int = 3

@@ -19,6 +19,7 @@ from zfut.wire.messages import (
     CancelObject,
     ClaimMemory,
     CreateActor,
+    DowngradeBorrows,
     Exit,
     ExitActor,
     Farewell,
@@ -52,6 +53,7 @@ from zfut.wire.messages import (
     RequestLease,
     ReturnLease,
     ReturnMemory,
+    ReviveBorrows,
     Stop,
     TasksFinished,
     TasksPushedBack,
@@ -82,6 +84,8 @@ ToOwner: TypeAlias = (
     | KillActor
     | CancelObject
     | AuditBorrows
+    | DowngradeBorrows
+    | ReviveBorrows
     | NameAnswer
     | NodeSays
     | NodeStops

@@ -61,6 +61,7 @@ __all__ = [
     "CancelObject",
     "ClaimMemory",
     "CreateActor",
+    "DowngradeBorrows",
     "Exit",
     "ExitActor",
     "Farewell",
@@ -95,6 +96,7 @@ __all__ = [
     "RequestLease",
     "ReturnLease",
     "ReturnMemory",
+    "ReviveBorrows",
     "Stop",
     "TasksFinished",
     "TasksPushedBack",
@@ -294,4 +296,22 @@ class AuditBorrows(Message, frozen=True, tag=59):
 
     dead: bytes
     why: str
+    items: tuple[tuple[bytes, bytes], ...]
+
+
+class DowngradeBorrows(Message, frozen=True, tag=70):
+    """owner -> owner: I need these objects of yours only to make others again: (object, token).
+
+    Their values may go, their lineage may not.  Safe to repeat: a state of the token.
+    """
+
+    items: tuple[tuple[bytes, bytes], ...]
+
+
+class ReviveBorrows(Message, frozen=True, tag=71):
+    """owner -> owner: I need the values of these again, made anew if they are gone.
+
+    A LocateObjects follows.  Safe to repeat: a state of the token.
+    """
+
     items: tuple[tuple[bytes, bytes], ...]

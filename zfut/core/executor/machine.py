@@ -359,7 +359,7 @@ class ExecutorMachine:
 
     def _owns_for_others(self) -> bool:
         """Whether others still use what this process owns: it may not go before they are done."""
-        return any(row.borrowers for row in self._owner.rows.values())
+        return any(row.borrowers or row.lineage_tokens for row in self._owner.rows.values())
 
     def check(self) -> None:
         """Assert the invariants."""

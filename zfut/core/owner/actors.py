@@ -65,7 +65,7 @@ class Actors:
         actor.worker = b""
 
     def leave(self, actor: Actor) -> list[Task]:
-        """This life is over, and another follows. Returns the calls that got no answer."""
+        """End this life; another follows. Returns the calls that got no answer."""
         self.lose(actor)
         sent = list(actor.sent.values())
         actor.sent.clear()

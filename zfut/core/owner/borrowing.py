@@ -32,6 +32,7 @@ class Borrowing:
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
         self._kept: dict[bytes, list[ObjectRow]] = {}
+        self._for_lineage: list[tuple[bytes, ObjectRow]] = []
         self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
 
     # ---------------------------------------------------------------- borrower side
@@ -56,7 +57,7 @@ class Borrowing:
         callers: list[bytes] = []
         for object_id in self._ledger.covered.pop(task_id, ()):
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or row.owner is None or row.tokens or not row.in_use():
+            if row is None or row.owner is None or row.tokens or not row.needed():
                 continue
             if row.owner.uid == caller:
                 callers.append(object_id)
@@ -73,11 +74,12 @@ class Borrowing:
         retained: list[tuple[bytes, bytes]] = []
         for object_id in object_ids:
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or row.owner is None or row.tokens or not row.in_use():
+            if row is None or row.owner is None or row.tokens or not row.needed():
                 continue
             token = self._ledger.mint_token()
             row.tokens = [token]
             retained.append((object_id, token))
+            self._note_lineage(object_id, row)
         return tuple(retained)
 
     def hand_over(self, object_id: bytes, owner: Address, to: bytes, task_id: bytes) -> RefInfo:
@@ -105,6 +107,12 @@ class Borrowing:
         self._await(token, waits, row.owner.uid)
         key = (row.owner.uid, self._ledger.uid)
         self._to_register.setdefault(key, []).append((object_id, token))
+        self._note_lineage(object_id, row)
+
+    def _note_lineage(self, object_id: bytes, row: ObjectRow) -> None:
+        """Only lineage needs it: its owner is told once it knows the token."""
+        if not row.in_use():
+            self._for_lineage.append((object_id, row))
 
     def _await(self, token: bytes, waits: bytes, owner: bytes) -> None:
         if waits:
@@ -168,13 +176,15 @@ class Borrowing:
         """A borrower uses objects of ours no more."""
         for object_id, token in message.items:
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or not row.borrowers:
+            if row is None:
                 continue
-            row.borrowers.pop(token, None)
-            if not row.borrowers:
-                row.borrowers = None
-                if not row.in_use():
-                    self._ledger.release(object_id, row)
+            for held in (row.borrowers, row.lineage_tokens):
+                if held:
+                    held.pop(token, None)
+            row.borrowers = row.borrowers or None
+            row.lineage_tokens = row.lineage_tokens or None
+            if not row.in_use():
+                self._ledger.release(object_id, row)
 
     def audit(self, dead: bytes, why: str) -> None:
         """An executor died: ask those whom it had registered here whether they heard of it."""
@@ -221,7 +231,7 @@ class Borrowing:
 
     def _needs_cover(self, object_id: bytes) -> bool:
         row = self._ledger.objects.rows.get(object_id)
-        return row is not None and row.owner is not None and not row.tokens and row.in_use()
+        return row is not None and row.owner is not None and not row.tokens and row.needed()
 
     def flush(self) -> None:
         """Send the registrations that were gathered."""
@@ -232,3 +242,7 @@ class Borrowing:
             for _, token in items:
                 self._acknowledged(token)
         self._to_register.clear()
+        for object_id, row in self._for_lineage:
+            if row.lineage and not row.in_use():
+                self._ledger.release(object_id, row)
+        self._for_lineage.clear()

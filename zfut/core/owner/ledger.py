@@ -16,11 +16,13 @@ from typing import Any, Protocol
 
 from zfut.config import Config
 from zfut.core.effects import Complete, Outbox
+from zfut.core.owner.lineage import Lineage
 from zfut.core.owner.memory import Memory
 from zfut.core.owner.objects import Objects
 from zfut.core.owner.records import (
     ACTOR,
     FAILED,
+    FREED,
     INLINE,
     PENDING,
     STORED,
@@ -53,6 +55,7 @@ class Ledger:
         self.failures = failures
         self.out = Outbox()
         self.objects = Objects()
+        self.lineage = Lineage(self.objects.rows, config.lineage_max_bytes)
         self.memory = Memory(config.extent_bytes)
         self.dead: dict[bytes, str] = {}
         self.unblocked: deque[tuple[Task, bytes | None]] = deque()
@@ -154,30 +157,62 @@ class Ledger:
         rows = self.objects.rows
         while stack:
             object_id, row = stack.pop()
+            if row.lineage or row.lineage_tokens:
+                if row.owner is not None or row.made_by is not None:
+                    stack.extend(self._forget(object_id, row))
+                continue  # nothing can make it again: it stays as it is
             if rows.pop(object_id, None) is None:
                 continue
             if row.state == ACTOR:
                 self.handles_gone.append(object_id)
-            if object_id in self.covered:
-                self.uncovered.append((object_id, row))
-            elif row.owner is not None:
-                self.release_borrowed(object_id, row)
-            if row.owner is None and row.state == STORED and isinstance(row.value, Stored):
-                self.free_memory(row.value)
-            for inner_id, _ in row.contains:
-                inner = rows.get(inner_id)
-                if inner is not None:
-                    inner.contained_in -= 1
-                    if not inner.in_use():
-                        stack.append((inner_id, inner))
+            stack.extend(self._forget(object_id, row))
+            if row.made_by is not None:
+                stack.extend(self.lineage.forgotten(row))
+
+    def _forget(self, object_id: bytes, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
+        """Let the value go, and what protects it. Returns what it held as the last."""
+        if object_id in self.covered:
+            self.uncovered.append((object_id, row))
+        elif row.owner is not None:
+            self.release_borrowed(object_id, row)
+        return self.forget_value(row)
+
+    def forget_value(self, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
+        """The value is not needed, or lost. Returns what it held as the last."""
+        value = row.value
+        if isinstance(value, Stored) and (row.owner is None or value.creator in self.dead):
+            self.free_memory(value)  # ours, or claimed when its writer died
+        contains, row.contains = row.contains, ()
+        if row.state in (STORED, INLINE):
+            row.state, row.value = FREED, None
+        unheld: list[tuple[bytes, ObjectRow]] = []
+        for inner_id, _ in contains:
+            inner = self.objects.rows.get(inner_id)
+            if inner is not None:
+                inner.contained_in -= 1
+                if not inner.in_use():
+                    unheld.append((inner_id, inner))
+        return unheld
+
+    def drop_lineage(self) -> None:
+        """Lineage needs more memory than it may: the oldest calls will not run again."""
+        for task in self.lineage.excess():
+            for _, row in self.lineage.results(task):
+                row.made_by = None
+            for object_id, row in self.lineage.drop(task):
+                self.release(object_id, row)
 
     def release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
-        """Tell the owner that we use its object no more."""
+        """Tell the owner that we use its object no more, or only as lineage."""
         assert row.owner is not None
-        for token in row.tokens or ():
-            self.release_token(row.owner.uid, object_id, token)
-        if isinstance(row.value, Stored) and row.value.creator in self.dead:
-            self.free_memory(row.value)  # we claimed it when its writer died
+        if row.lineage:
+            if row.tokens and not row.downgraded and row.owner.uid not in self.dead:
+                items = tuple((object_id, token) for token in row.tokens)
+                self.out.send(row.owner.uid, m.DowngradeBorrows(items))
+                row.downgraded = True
+        else:
+            for token in row.tokens or ():
+                self.release_token(row.owner.uid, object_id, token)
 
     def release_token(self, owner: bytes, object_id: bytes, token: bytes) -> None:
         """Give a registration back to the owner of the object."""
@@ -220,6 +255,7 @@ class Ledger:
         """Record what a call of ours returned; what nobody wants any more is cleaned up."""
         rows = self.objects.rows
         offset = 0
+        again: list[ObjectRow] = []
         for index, value in enumerate(values):
             object_id = task.task_id + (index + 1).to_bytes(4, "big")
             row = rows.get(object_id)
@@ -233,6 +269,8 @@ class Ledger:
                 self.watch(value.creator)
                 self.set_value(row, value.encoding, value)
                 self.answer_askers(object_id, row)
+                if task.retries_left:
+                    again.append(row)
                 continue
             data = payload[offset : offset + value.size_bytes]
             offset += value.size_bytes
@@ -242,6 +280,8 @@ class Ledger:
                 self.set_value(row, value.encoding, data)
             if row.askers:
                 self.answer_askers(object_id, row)
+        if again:
+            self.lineage.keep(task, again)
 
     def discard(self, value: Value) -> None:
         """A result that nobody wants still carries obligations."""
@@ -274,7 +314,7 @@ class Ledger:
             row = self.objects.rows.get(object_id)
             if row is None:
                 self.out.send(sender, m.ObjectReady(object_id, 1, None))
-            elif row.state == PENDING:
+            elif row.state in (PENDING, FREED):
                 self.watch(sender)
                 row.askers = [*(row.askers or ()), sender]
             else:
@@ -370,6 +410,11 @@ class Ledger:
     def drop_borrower(self, borrower: bytes) -> None:
         """A borrower died: its registrations end, and so does what it asked."""
         for object_id, row in list(self.objects.rows.items()):
+            if row.lineage_tokens and borrower in row.lineage_tokens.values():
+                left = {t: uid for t, uid in row.lineage_tokens.items() if uid != borrower}
+                row.lineage_tokens = left or None
+                if not row.needed():
+                    self.release(object_id, row)
             if row.askers and borrower in row.askers:
                 row.askers = [asker for asker in row.askers if asker != borrower]
             if row.borrowers and borrower in row.borrowers.values():
@@ -381,7 +426,8 @@ class Ledger:
     def check(self) -> None:
         """Assert the tables' invariants."""
         self.objects.check()
+        self.lineage.check()
         self.memory.check()
         for row in self.objects.rows.values():
             if row.owner is None and row.state not in (ACTOR, PENDING):
-                assert row.in_use() or row.value is None, row
+                assert row.needed() or row.value is None, row

@@ -14,7 +14,8 @@ from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Failures, Ledger
 from zfut.core.owner.lives import Lives
-from zfut.core.owner.records import FAILED, PENDING, ObjectRow, Task, Wait
+from zfut.core.owner.records import FAILED, FREED, PENDING, ObjectRow, Task, Wait
+from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.tasks import Tasks
 from zfut.ids import FIRST_RETURN, PUT_INDEX
 from zfut.wire import messages as m
@@ -32,7 +33,9 @@ class OwnerMachine:
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
         self.lives = Lives(self.ledger, self.tasks, self.calls)
+        self.recovery = Recovery(self.ledger, self.calls, self._ready)
         self.rows = self.ledger.objects.rows
+        self._lineage_max = config.lineage_max_bytes
         self._deaths: list[m.ProcessDied] = []
         self._audits: list[tuple[bytes, m.AuditBorrows]] = []
         self._asked: dict[int, bytes] = {}  # the actor that a question announced, if any
@@ -74,6 +77,8 @@ class OwnerMachine:
                 self.borrowing.covers_ended()
             if not (ledger.unblocked or ledger.handles_gone):
                 break
+        if ledger.lineage.bytes > self._lineage_max:
+            ledger.drop_lineage()
         self.borrowing.flush()
         ledger.flush()
         return ledger.out.take()
@@ -122,13 +127,14 @@ class OwnerMachine:
         failure: bytes | None = None
         for _, object_id, owner in task.deps:
             row = self.ledger.hold_argument(object_id, owner)
-            if row.state == PENDING:
+            if row.state in (PENDING, FREED):
                 task.waiting_on += 1
                 if row.waiters is None:
                     row.waiters = [task]
                 else:
                     row.waiters.append(task)
                 self.ledger.locate(object_id, row)
+                self.recovery.need(object_id)
             elif row.state == FAILED and failure is None:
                 failure = row.value if isinstance(row.value, bytes) else b""
         return failure
@@ -191,6 +197,8 @@ class OwnerMachine:
                     self.lives.announce(announced)
                 self._asked[call_id] = announced
                 self.ledger.out.send(self.ledger.node, message)
+            case e.ValueLost(object_id, attempt):
+                self.recovery.lost(object_id, attempt)
             case e.Woken():
                 self.tasks.woken(now)
             case e.Unreachable(uid):
@@ -212,7 +220,9 @@ class OwnerMachine:
             return
         for object_id in pending:
             row = self.rows[object_id]
-            if row.owner is not None:
+            if row.state == FREED:
+                self.recovery.need(object_id)
+            elif row.owner is not None:
                 self.ledger.locate(object_id, row)
 
     def _on_allocate(self, event: e.AllocateMemory) -> None:
@@ -303,6 +313,10 @@ class OwnerMachine:
                 self.borrowing.on_registered(message)
             case m.ReleaseBorrows():
                 self.borrowing.on_release(message)
+            case m.DowngradeBorrows():
+                self.recovery.on_downgrade(message)
+            case m.ReviveBorrows():
+                self.recovery.on_revive(message)
             case m.AuditBorrows(dead, why):
                 self._deaths.append(m.ProcessDied(dead, why))
                 self._audits.append((sender, message))

@@ -4,6 +4,8 @@
        |------- set_value(Stored) ----> STORED
        '------- fail -----------------> FAILED          ACTOR: a handle, from the start
 
+    STORED --- lost, or only lineage needs it ---> FREED --- needed again ---> PENDING
+
 The process that submits the task that makes an object owns it.  The owner alone decides where the
 object is and when it may be forgotten; every other process asks it (paper, section 4).  There is
 no other object directory.
@@ -19,6 +21,7 @@ from __future__ import annotations
 from zfut.core.owner.records import (
     ACTOR,
     FAILED,
+    FREED,
     INLINE,
     PENDING,
     STATE_NAMES,
@@ -84,7 +87,7 @@ class Objects:
         failed = False
         for object_id in wait.object_ids:
             state = rows[object_id].state
-            if state == PENDING:
+            if state in (PENDING, FREED):
                 pending.append(object_id)
             elif state == FAILED:
                 failed = True

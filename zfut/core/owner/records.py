@@ -13,10 +13,13 @@ from msgspec import Struct, field
 
 from zfut.wire.specs import Address, Demand, Stored
 
-PENDING, INLINE, STORED, FAILED, ACTOR = 0, 1, 2, 3, 4
+PENDING, FREED, INLINE, STORED, FAILED, ACTOR = 0, 1, 2, 3, 4, 5
 """States of an object; see ``zfut.core.owner.objects``."""
 
-STATE_NAMES = ("PENDING", "INLINE", "STORED", "FAILED", "ACTOR")
+READY = INLINE
+"""From here on the value, or the error, is known."""
+
+STATE_NAMES = ("PENDING", "FREED", "INLINE", "STORED", "FAILED", "ACTOR")
 
 
 class Template(Struct, gc=False):
@@ -135,10 +138,18 @@ class ObjectRow(Struct, gc=False):
     contains: tuple[tuple[bytes, bytes], ...] = ()  # objects inside the value, and tokens
     tokens: list[bytes] | None = None  # borrower side: our registrations
     version: int = 0
+    lineage: int = 0  # retained calls that name it: Lineage
+    made_by: Task | None = None  # the retained call that can make it again: Lineage
+    lineage_tokens: dict[bytes, bytes] | None = None  # owner side: token -> borrower's lineage
+    downgraded: bool = False  # borrower side: our tokens stand for lineage only
 
     def in_use(self) -> bool:
         """Whether any hold on the value is left."""
         return bool(self.local or self.submitted or self.contained_in or self.borrowers)
+
+    def needed(self) -> bool:
+        """Whether anything needs the row: a use, or the lineage of something else."""
+        return self.in_use() or bool(self.lineage or self.lineage_tokens)
 
 
 class Actor(Struct, gc=False):

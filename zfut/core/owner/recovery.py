@@ -1,0 +1,164 @@
+"""Recovery: what was lost is made again, by the smallest set of calls, or fails with its reason.
+
+``need`` walks from a lost value to the calls that made it and to those of their arguments that
+are not there, with a stack of its own: chains may be thousands long.  One run serves all lost
+results of a call, and one that is under way serves whoever asks later.  Each run is a new attempt
+of the same call; its arguments are waited for as those of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zfut.core.owner.calls import Calls
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.lineage import is_handle
+from zfut.core.owner.records import FAILED, FREED, PENDING, STORED, ObjectRow, Task
+from zfut.wire import messages as m
+from zfut.wire.specs import Address, Stored
+
+
+class Recovery:
+    """Decides what runs again."""
+
+    def __init__(self, ledger: Ledger, calls: Calls, ready: Callable[[Task], None]) -> None:
+        self._ledger = ledger
+        self._calls = calls
+        self._ready = ready
+        self._rows = ledger.objects.rows
+
+    def lost(self, object_id: bytes, attempt: int) -> None:
+        """A value of ours that lay in a store is there no more."""
+        row = self._rows.get(object_id)
+        value = row.value if row is not None else None
+        if row is None or row.owner is not None or row.state != STORED:
+            return
+        if getattr(value, "attempt", -1) != attempt:
+            return  # it has been made again already
+        for inner_id, inner in self._ledger.forget_value(row):
+            self._ledger.release(inner_id, inner)
+        if row.in_use():
+            self.need(object_id)
+
+    def need(self, object_id: bytes) -> None:
+        """Somebody uses a value that is not there: make it again, and what that takes."""
+        stack = [object_id]
+        while stack:
+            wanted = stack.pop()
+            row = self._rows.get(wanted)
+            if row is None or row.state != FREED:
+                continue
+            if row.owner is not None:
+                self._revive(wanted, row, row.owner)
+                continue
+            why = "" if self._is_under_way(row) else self._obstacle(row.made_by)
+            if row.made_by is None or why:
+                failure = self._ledger.failures.system("ReconstructionFailedError", wanted, why)
+                self._ledger.fail_row(row, failure)
+                self._ledger.answer_askers(wanted, row)
+                continue
+            stack.extend(self._run_again(row.made_by))
+
+    def _is_under_way(self, row: ObjectRow) -> bool:
+        """Whether the call that makes it runs again already, for another of its results."""
+        task = row.made_by
+        return task is not None and any(
+            other.state == PENDING for _, other in self._ledger.lineage.results(task)
+        )
+
+    def _revive(self, object_id: bytes, row: ObjectRow, owner: Address) -> None:
+        """The value of a borrowed object is wanted again: its owner makes it if it must."""
+        row.state, row.version = PENDING, 0
+        if owner.uid in self._ledger.dead:
+            self._ledger.fail_row(row, self._ledger.owner_died(object_id, owner.uid))
+            return
+        items = tuple((object_id, token) for token in row.tokens or ())
+        row.downgraded = False
+        self._ledger.out.send(owner.uid, m.ReviveBorrows(items))
+        self._ledger.locate(object_id, row)
+
+    def _obstacle(self, task: Task | None) -> str:  # noqa: PLR0911  one for each
+        """Why a value cannot be made again; empty if it can."""
+        if task is None:
+            return "put"
+        if task.task_id not in self._ledger.lineage.retained:
+            return "lineage dropped"
+        if task.cancelled:
+            return "cancelled"
+        if not task.retries_left:
+            return "attempts exceeded"
+        if isinstance(task.args, Stored):
+            packed = self._rows.get(task.args.object_id)
+            if packed is None or packed.state != STORED:
+                return "input lost"
+        if task.actor_id:
+            actor = self._calls.actors.actors.get(task.actor_id)
+            if actor is None or actor.state == "dead":
+                return "its actor is gone"
+        if any(is_handle(inner) and inner not in self._rows for inner, _ in task.nested):
+            return "an actor that it needs is gone"
+        return ""
+
+    # ---------------------------------------------------------------- tokens for lineage only
+
+    def on_downgrade(self, message: m.DowngradeBorrows) -> None:
+        """A borrower needs objects of ours only to make others again."""
+        for object_id, token in message.items:
+            row = self._rows.get(object_id)
+            holder = (
+                row.borrowers.pop(token, None) if row is not None and row.borrowers else None
+            )
+            if row is None or holder is None:
+                continue
+            row.borrowers = row.borrowers or None
+            row.lineage_tokens = {**(row.lineage_tokens or {}), token: holder}
+            if not row.in_use():
+                self._ledger.release(object_id, row)
+
+    def on_revive(self, message: m.ReviveBorrows) -> None:
+        """A borrower needs the values of objects of ours again."""
+        for object_id, token in message.items:
+            row = self._rows.get(object_id)
+            if row is None or not row.lineage_tokens:
+                continue
+            holder = row.lineage_tokens.pop(token, None)
+            row.lineage_tokens = row.lineage_tokens or None
+            if holder is not None:
+                row.borrowers = {**(row.borrowers or {}), token: holder}
+                self.need(object_id)
+
+    def _expect_results(self, task: Task) -> bool:
+        """What the call made and is gone is pending again. Returns whether it runs already."""
+        results = [row for _, row in self._ledger.lineage.results(task)]
+        under_way = any(row.state == PENDING for row in results)
+        for row in results:
+            if row.state == FREED:
+                row.state, row.task = PENDING, task
+        return under_way
+
+    def _run_again(self, task: Task) -> list[bytes]:
+        """Submit a call once more. Returns those of its arguments that must be made again too."""
+        if self._expect_results(task):
+            return []
+        task.attempt += 1
+        task.retries_left -= 1 if task.retries_left > 0 else 0
+        missing: list[bytes] = []
+        failure: bytes | None = None
+        for object_id, owner in task.nested:
+            self._ledger.hold_argument(object_id, owner)
+        for _, object_id, owner in task.deps:
+            row = self._ledger.hold_argument(object_id, owner)
+            if row.state in (PENDING, FREED):
+                task.waiting_on += 1
+                row.waiters = [*(row.waiters or ()), task]
+                missing.append(object_id)
+                self._ledger.locate(object_id, row)
+            elif row.state == FAILED and failure is None:
+                failure = row.value if isinstance(row.value, bytes) else b""
+        if task.actor_id:
+            self._calls.submit(task)
+        if failure is not None:
+            self._ledger.unblocked.append((task, failure))
+        elif not task.waiting_on:
+            self._ready(task)
+        return missing
