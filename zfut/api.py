@@ -198,6 +198,11 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
     if not callable(target):
         message = f"@zfut.remote takes a function or a class, not {type(target).__name__}"
         raise TypeError(message)
+    if inspect.iscoroutinefunction(target):
+        raise errors.UsageError(
+            f"{name} is a coroutine function, and a task has no event loop",
+            "Make it a method of an actor, or a plain function that calls asyncio.run().",
+        )
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         raise errors.UsageError(
             f"{name} is a generator; streaming results are not supported",

@@ -134,8 +134,8 @@ class WorkerCrashedError(ZfutError):
     """The process that ran the task died: an exit, a signal, or a crash in C code."""
 
     advice = (
-        "Run f.local(...) to see it happen; if it is a matter of chance, let it be retried: "
-        "f.options(max_retries=3)."
+        "Read its last output, or call the function here, by .local(...), to see it happen; if it "
+        "is a matter of chance, raise max_retries: all tries are used up."
     )
 
     def __init__(self, task_name: str, worker: bytes = b"", why: str = "") -> None:

@@ -171,10 +171,19 @@ def _forget_code() -> None:
 pickles.on_change.append(_forget_code)
 
 
+def _check_class(cls: Any) -> None:
+    if inspect.iscoroutinefunction(getattr(cls, "__init__", None)):
+        raise errors.UsageError(
+            f"actor class {cls.__name__} has an async __init__, which nobody would await",
+            "Make it a plain method, and a coroutine method of its own for what it awaits.",
+        )
+
+
 class RemoteClass(Generic[P, T]):
     """A class whose ``remote`` makes an actor: an instance in a process of its own."""
 
     def __init__(self, cls: Any, options: Options, shipped: _Shipped | None = None) -> None:
+        _check_class(cls)
         self._cls = cls
         self._options = options
         self._name: str = self._cls.__qualname__.rpartition("<locals>.")[2]
@@ -186,6 +195,12 @@ class RemoteClass(Generic[P, T]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002
         raise errors.DirectCallError(self._name, "class")
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        raise errors.UsageError(
+            f"a class cannot inherit from the remote class {self._name}",
+            f"Keep a plain class beside it: Remote{self._name} = zfut.remote({self._name}).",
+        )
 
     def options(self, **given: Any) -> RemoteClass[P, T]:
         """Return the same class with other options; see ``zfut.options``."""

@@ -108,7 +108,7 @@ def _checked(name: str, value: Any, what: str) -> Any:  # noqa: PLR0911  one lin
 
 def _amount(name: str, value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise errors.OptionError(what, name, value, "a number")
+        raise errors.OptionTypeError(what, name, value, "a number")
     if not math.isfinite(value) or value < 0 or value > AMOUNT_MAX:
         raise errors.OptionError(what, name, value, "a number from 0 to 1e15")
     scaled = value * TASK_UNITS
@@ -163,5 +163,5 @@ def _text(name: str, value: Any, what: str) -> str | None:
     if not isinstance(value, str):
         raise errors.OptionTypeError(what, name, value, "text")
     if not value:
-        raise errors.OptionError(what, name, value, "not empty")
+        raise errors.OptionError(what, name, value, "at least one letter long")
     return value

@@ -11,7 +11,7 @@ import concurrent.futures
 from collections.abc import Callable, Generator
 from typing import Any, Generic, Protocol, TypeVar
 
-from zfut.ids import short
+from zfut.ids import PUT_INDEX, short
 from zfut.wire.context import note_reference
 from zfut.wire.specs import Address
 
@@ -85,7 +85,9 @@ class ObjectRef(Generic[T]):
         return isinstance(other, ObjectRef) and self._id == other._id
 
     def __repr__(self) -> str:
-        return f"ObjectRef({short(self._id)} {self._session.describe(self._id)})"
+        index = int.from_bytes(self._id[-4:], "big")
+        which = f".{index}" if 1 < index < _PUT else ""
+        return f"ObjectRef({short(self._id)}{which} {self._session.describe(self._id)})"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         note_reference(self, self._id, self._owner)
@@ -97,6 +99,8 @@ class ObjectRef(Generic[T]):
     def __deepcopy__(self, memo: dict[int, Any]) -> ObjectRef[T]:
         return self
 
+
+_PUT = int.from_bytes(PUT_INDEX, "big")
 
 _arrive: list[Callable[[bytes, Address], ObjectRef[Any]]] = []
 

@@ -16,6 +16,7 @@ from zfut.ids import short
 from zfut.refs import ObjectRef
 from zfut.values import Values
 from zfut.waiting import Pending
+from zfut.wire.specs import Demand
 
 log = logging.getLogger("zfut")
 
@@ -145,19 +146,31 @@ class Waits(Values):
         if task.waiting_on:
             return f"{name} waits for {task.waiting_on} arguments"
         if task.actor_id:
-            return f"{name} is with its actor or queued for it"
+            return f"{name} {self._why_called(task)}"
         if task.lease is not None:
             return f"{name} was sent to worker {short(task.lease.worker)}"
         return f"{name} waits for {self._why_queued(task)}"
+
+    def _why_called(self, task: Task) -> str:
+        actor = self.owner.calls.actors.actors.get(task.actor_id)
+        if actor is None or actor.state == "pending":
+            lease = actor.lease if actor is not None else None
+            if lease is not None and not lease.worker:
+                demand = actor.creation.template.demand if actor and actor.creation else ()
+                return f"waits for its actor, which waits for a worker ({_amounts(demand)})"
+            return "waits for its actor to be created"
+        if actor.state == "restarting":
+            return "waits for its actor, which is being restarted"
+        if task.task_id in actor.sent:
+            before = next(iter(actor.sent.values()))
+            return "runs" if before is task else f"is queued behind {before.template.name}()"
+        return "is queued for its actor"
 
     def _why_queued(self, task: Task) -> str:
         key = self.owner.tasks.submission.keys.get((task.template.demand, task.depth))
         if key is not None and key.why:
             return f"a node: {key.why}"
-        wants = ", ".join(
-            f"{kind}:{amount / 10_000:g}" for kind, amount in task.template.demand
-        )
-        return f"a worker ({wants or 'no resources'})"
+        return f"a worker ({_amounts(task.template.demand)})"
 
     def ready_split(
         self, refs: Refs, need: int, timeout_s: float | None
@@ -186,3 +199,7 @@ class Waits(Values):
                 if len(ready) == need:
                     break
         return ready
+
+
+def _amounts(demand: Demand) -> str:
+    return ", ".join(f"{kind}:{amount / 10_000:g}" for kind, amount in demand) or "no resources"

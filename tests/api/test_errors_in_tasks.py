@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import pickle
 import sys
@@ -581,3 +582,55 @@ def test_a_function_that_refers_to_a_missing_module_fails_with_its_name() -> Non
     error = raised(importing.remote())
     assert isinstance(error, ModuleNotFoundError)
     assert "no_such_module_anywhere" in str(error)
+
+
+def test_an_exception_that_refuses_attributes_arrives_and_its_worker_lives_on() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class NotFoundError(Exception):
+        key: str
+
+    @zfut.remote
+    class Store:
+        def find(self, key: str) -> None:
+            raise NotFoundError(key)
+
+        def fine(self) -> int:
+            return 1
+
+    store = Store.remote()
+    with pytest.raises(errors.TaskError) as caught:
+        zfut.get(store.find.remote("a"), timeout=20)
+    assert caught.value.cause.key == "a"  # type: ignore[union-attr]
+    assert zfut.get(store.fine.remote(), timeout=20) == 1
+
+
+def test_what_no_worker_could_run_is_refused_where_it_is_made() -> None:
+    async def waits() -> None:
+        return
+
+    class Slow:
+        async def __init__(self) -> None:  # type: ignore[misc]
+            return
+
+    @zfut.remote
+    class Base:
+        pass
+
+    with pytest.raises(errors.UsageError, match="coroutine function"):
+        zfut.remote(waits)
+    with pytest.raises(errors.UsageError, match="async __init__"):
+        zfut.remote(Slow)
+    with pytest.raises(errors.UsageError, match="cannot inherit"):
+
+        class Derived(Base):  # type: ignore[misc, valid-type]
+            pass
+
+
+@pytest.mark.parametrize("value", ["ab", b"ab", {"a": 1, "b": 2}, {1, 2}])
+def test_several_returns_are_a_sequence_and_nothing_else(value: object) -> None:
+    @zfut.remote(num_returns=2)
+    def two() -> object:
+        return value
+
+    with pytest.raises(ValueError, match=f"returned one {type(value).__name__}"):
+        zfut.get(two.remote(), timeout=20)

@@ -82,7 +82,7 @@ def test_a_worker_that_dies_while_it_makes_a_value_again_costs_another_try(
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_an_actors_result_is_made_again_only_if_its_calls_may_be(tmp_path: Path) -> None:
+def test_an_actors_result_is_made_again_only_if_its_calls_may_be() -> None:
     @zfut.remote
     class Source:
         def __init__(self) -> None:

@@ -32,7 +32,7 @@ from zfut.actors.machine import Machine
 from zfut.actors.mailbox import Mailbox, MailboxError
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, Woken
-from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
+from zfut.shield import NO_SHIELD, Mask, NoShield, Shield, Window, shielded
 from zfut.waiting import Pending
 
 log = logging.getLogger("zfut")
@@ -67,6 +67,7 @@ class Loop:
         self._pid = os.getpid()
         self._token = threading.Lock()
         self._holder = 0
+        self._driver = 0
         self._claimed = False
         self._ended = False
         self._sleepers: list[threading.Event] = []
@@ -138,7 +139,7 @@ class Loop:
 
     def turn(self) -> None:
         """Handle everything that is there, in the calling thread."""
-        with shielded(self.wake), self.lock:
+        with shielded(self.wake), Mask(), self.lock:
             if not self._ended:
                 self.handle_all()
         self.run_callbacks()
@@ -231,8 +232,8 @@ class Loop:
         Returns whether it is done.
         """
         while True:
-            with shielded(lambda: self._rouse(pending)) as shield:
-                self._wait(pending, deadline_ns, until, shield)
+            with shielded(lambda: self._rouse(pending)) as shield, Mask() as mask:
+                self._wait(pending, deadline_ns, until, shield, mask.window)
             if pending.done or not shield.hit:
                 return pending.done
             # The program's own handler of Ctrl-C let it go on.
@@ -243,25 +244,45 @@ class Loop:
         deadline_ns: int | None,
         until: Callable[[], bool] | None,
         shield: Shield | NoShield,
+        window: Window | NoShield,
     ) -> None:
         def over() -> bool:
             return pending.done or (until is not None and until())
 
         while not (pending.done or shield.hit or self._ended):
             if not self._claimed and self._token.acquire(blocking=False):
+                self._driver = threading.get_ident()
                 try:
-                    self._drive(over, deadline_ns, shield)
+                    self._drive(over, deadline_ns, shield, window)
                 finally:
+                    self._driver = 0
                     self._token.release()
                     self._hand_on()
-            elif self._holder == threading.get_ident():
-                self._drive(over, deadline_ns, shield)
+            elif threading.get_ident() in (self._holder, self._driver):
+                self._drive_within(over, deadline_ns, shield, window)
             else:
-                self._sleep(pending, deadline_ns)
+                self._sleep(pending, deadline_ns, window)
             if deadline_ns and time.monotonic_ns() >= deadline_ns:
                 return
             if self.closed or over():
                 return
+
+    def _drive_within(
+        self,
+        until: Callable[[], bool],
+        deadline_ns: int | None,
+        shield: Shield | NoShield,
+        window: Window | NoShield,
+    ) -> None:
+        """Drive on a thread that drives already: its event loop, or a signal handler, waits."""
+        before = self.driving, self.blocked, self._polls[0]
+        self._polls[0] = self._new_poll(self._wakes[0])  # that one may be in poll right now
+        for fd in self._watched:
+            self._polls[0].register(fd, select.POLLIN)
+        try:
+            self._drive(until, deadline_ns, shield, window)
+        finally:
+            self.driving, self.blocked, self._polls[0] = before
 
     def _rouse(self, pending: Pending) -> None:
         """Ctrl-C: make the thread that waits look, wherever it sleeps."""
@@ -269,7 +290,9 @@ class Loop:
         if pending.event is not None:
             pending.event.set()
 
-    def _sleep(self, pending: Pending, deadline_ns: int | None) -> None:
+    def _sleep(
+        self, pending: Pending, deadline_ns: int | None, window: Window | NoShield
+    ) -> None:
         """Another thread drives: sleep until our call is done or that thread leaves."""
         event = pending.event = pending.event or threading.Event()
         self._sleepers.append(event)
@@ -278,7 +301,8 @@ class Loop:
             left = None
             if deadline_ns is not None:
                 left = max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
-            event.wait(left)
+            with window:
+                event.wait(left)
         event.clear()
         with contextlib.suppress(ValueError):
             self._sleepers.remove(event)
@@ -292,7 +316,7 @@ class Loop:
         """Drive as the thread that owns the process: others that wait leave it the work."""
         self._claim()
         try:
-            self._drive(until, None, NO_SHIELD)
+            self._drive(until, None, NO_SHIELD, NO_SHIELD)
         finally:
             self._token.release()
             self._hand_on()
@@ -324,6 +348,7 @@ class Loop:
         until: Callable[[], bool],
         deadline_ns: int | None,
         shield: Shield | NoShield,
+        window: Window | NoShield,
     ) -> None:
         """Handle and poll until ``until()`` or the deadline. One thread at a time."""
         self.activity += 1
@@ -336,18 +361,21 @@ class Loop:
                     self.handle_all(receive=receive)
                 receive = True
                 if self._callbacks:
-                    self.run_callbacks()
+                    with window:
+                        self.run_callbacks()
                 if until() or shield.hit or self.closed or self._claimed:
                     return
                 timeout = self._timeout_ms(deadline_ns)
                 if timeout == 0 and deadline_ns and time.monotonic_ns() >= deadline_ns:
                     return
-                if self._spin():
-                    continue
-                self.blocked = True
-                if self.inbox:
-                    timeout = 0
-                self._after_poll(poll(timeout))
+                with window:
+                    if self._spin():
+                        continue
+                    self.blocked = True
+                    if self.inbox:
+                        timeout = 0
+                    ready = poll(timeout)
+                self._after_poll(ready)
                 self.blocked = False
         finally:
             self.driving = self.blocked = False
@@ -398,7 +426,7 @@ class Loop:
     # ---------------------------------------------------------------- the background thread
 
     def _run_background(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             while not self.closed:
                 self._background_tick()

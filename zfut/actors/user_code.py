@@ -242,13 +242,12 @@ class Runner:
 
     @staticmethod
     def _several(name: str, value: Any, count: int) -> tuple[Any, ...]:
+        unordered = isinstance(value, str | bytes | bytearray | dict | set | frozenset)
         try:
-            values = tuple(value)
+            values = () if unordered else tuple(value)
         except TypeError:
-            values = ()
-            got = f"one {type(value).__name__}"
-        else:
-            got = f"{len(values)} values"
+            unordered, values = True, ()
+        got = f"one {type(value).__name__}" if unordered else f"{len(values)} values"
         if len(values) != count:
             message = f"{name}() has num_returns={count} but returned {got}"
             raise ValueError(message)
@@ -313,7 +312,7 @@ class Runner:
             failure = task_errors.encode_failure(captured)
             if call.kind == TASK and self._is_retried(spec.function, error):
                 status = RETRIABLE
-        error.__traceback__ = None
+        BaseException.with_traceback(error, None)  # it may refuse to have attributes set
         result = TaskResult(spec.task_id, spec.attempt, status, (Failed(len(failure)),), took)
         return Returned(result, (failure,))
 
