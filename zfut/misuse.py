@@ -36,8 +36,8 @@ class OptionError(UsageError, ValueError):
 
     def __init__(self, what: str, option: str, value: object, wants: str) -> None:
         super().__init__(what, option)
-        shown = _shown(value)
-        self.args = (what, option, value if isinstance(value, str) else shown, wants)
+        shown = value if isinstance(value, str) else _shown(value)
+        self.args = (what, option, shown, wants)
         self.what, self.option, self.value, self.wants = what, option, shown, wants
 
     def fact(self) -> str:

@@ -97,30 +97,39 @@ def _checked(name: str, value: Any, what: str) -> Any:  # noqa: PLR0911  one lin
         return _kinds(value, what)
     if name in ("get_if_exists", "retry_exceptions"):
         if not isinstance(value, bool):
-            raise errors.OptionError(what, name, value, "True or False")
+            raise errors.OptionError(what, name, quoted(value), "True or False")
         return value
     if name == "schedule_timeout" and value is not None:
         return _seconds(name, value, what)
     if name == "lifetime" and value is not None:
-        raise errors.OptionError(what, name, value, "None: actors end with their last handle")
+        raise errors.OptionError(
+            what, name, quoted(value), "None: actors end with their last handle"
+        )
     return value
+
+
+def quoted(value: Any) -> Any:
+    """Return what an error shows of a value: text in quotes."""
+    return repr(value) if isinstance(value, str) else value
 
 
 def _amount(name: str, value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise errors.OptionTypeError(what, name, value, "a number")
+        raise errors.OptionTypeError(what, name, quoted(value), "a number")
     if not math.isfinite(value) or value < 0 or value > AMOUNT_MAX:
-        raise errors.OptionError(what, name, value, "a number from 0 to 1e15")
+        raise errors.OptionError(what, name, quoted(value), "a number from 0 to 1e15")
     scaled = value * TASK_UNITS
     if abs(scaled - round(scaled)) > 1e-6 * max(1.0, scaled):
-        raise errors.OptionError(what, name, value, "a multiple of 0.0001")
+        raise errors.OptionError(what, name, quoted(value), "a multiple of 0.0001")
     return value
 
 
 def _seconds(name: str, value: Any, what: str) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value <= SECONDS_MAX:
-        raise errors.OptionError(what, name, value, "None, or a number of seconds above 0")
+        raise errors.OptionError(
+            what, name, quoted(value), "None, or a number of seconds above 0"
+        )
     return float(value)
 
 
@@ -151,9 +160,9 @@ def _whole(name: str, value: Any, what: str) -> int | None:
     if value is None and name == "max_concurrency":
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise errors.OptionError(what, name, value, f"a whole number from {least}")
+        raise errors.OptionError(what, name, quoted(value), f"a whole number from {least}")
     if name == "num_returns" and value > RETURNS_MAX:
-        raise errors.OptionError(what, name, value, f"at most {RETURNS_MAX}")
+        raise errors.OptionError(what, name, quoted(value), f"at most {RETURNS_MAX}")
     return value
 
 
@@ -161,7 +170,7 @@ def _text(name: str, value: Any, what: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise errors.OptionTypeError(what, name, value, "text")
+        raise errors.OptionTypeError(what, name, quoted(value), "text")
     if not value:
-        raise errors.OptionError(what, name, value, "at least one letter long")
+        raise errors.OptionError(what, name, quoted(value), "at least one letter long")
     return value

@@ -25,8 +25,11 @@ from zfut.core.owner.actors import Actors
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.lineage import Lineage, arguments
+from zfut.core.owner.lives import Lives
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.objects import Objects
+from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.submission import Submission
 from zfut.core.owner.tasks import Tasks
 from zfut.sim.run import run_seed
@@ -246,7 +249,7 @@ def killed_actors_arguments_go_at_once(patch: pytest.MonkeyPatch) -> None:
         self._ledger.release_arguments(task)
         self._let_handle_go(task)
 
-    patch.setattr(Calls, "_let_arguments_go", mutant)
+    patch.setattr(Calls, "let_arguments_go", mutant)
 
 
 def owners_death_fails_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -274,19 +277,118 @@ def nothing_is_recalled(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Submission, "stuck", lambda *_: [])
 
 
+def nobody_audits_a_dead_issuer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "audit", nothing)
+
+
+def the_audited_hold_everything(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "on_audit", nothing)
+
+
+def an_interrupted_call_is_never_sent_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Calls, "interrupted", lambda self, actor, _: self.actors.leave(actor))
+
+
+def restarted_before_its_process_is_dead(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Lives, actor: Any) -> None:
+        if actor.worker and actor.creation is not None and actor.restarts_left:
+            self._tasks.submission.end(actor.lease)
+            self._restart(actor, actor.creation, "too early")
+
+    patch.setattr(Lives, "_end_life", mutant)
+
+
+def restart_forgets_the_attempt(patch: pytest.MonkeyPatch) -> None:
+    right = Lives._restart
+
+    def mutant(self: Lives, actor: Any, creation: Any, why: str) -> None:
+        creation.attempt -= 1
+        right(self, actor, creation, why)
+
+    patch.setattr(Lives, "_restart", mutant)
+
+
+def constructor_arguments_go_after_the_first_life(patch: pytest.MonkeyPatch) -> None:
+    right = Lives.on_created
+
+    def mutant(self: Lives, sender: bytes, result: Any, payload: bytes) -> bool:
+        actor = self._actors.by_worker.get(sender)
+        if actor is not None and actor.restarts_left and not actor.created:
+            self._release_creation(actor)
+        return right(self, sender, result, payload)
+
+    patch.setattr(Lives, "on_created", mutant)
+
+
+def interrupts_are_lost(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExecutorMachine, "_interrupt", nothing)
+
+
+def lineage_is_not_kept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lineage, "keep", nothing)
+
+
+def lineage_lets_arguments_go(patch: pytest.MonkeyPatch) -> None:
+    right = Lineage.keep
+
+    def mutant(self: Lineage, task: Any, made: Any) -> None:
+        right(self, task, made)
+        for name in arguments(task):
+            self._rows[name].lineage -= 1
+
+    patch.setattr(Lineage, "keep", mutant)
+
+
+def a_run_again_keeps_its_attempt(patch: pytest.MonkeyPatch) -> None:
+    right = Recovery._run_again
+
+    def mutant(self: Recovery, task: Any) -> list[bytes]:
+        task.attempt -= 1
+        return right(self, task)
+
+    patch.setattr(Recovery, "_run_again", mutant)
+
+
+def lost_values_are_waited_for(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Recovery, "need", nothing)
+
+
+def what_runs_again_already_runs_twice(patch: pytest.MonkeyPatch) -> None:
+    right = Recovery._expect_results
+
+    def mutant(self: Recovery, task: Any) -> bool:
+        right(self, task)
+        return False
+
+    patch.setattr(Recovery, "_expect_results", mutant)
+
+
+def lineage_tokens_are_given_back(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Recovery, message: m.DowngradeBorrows) -> None:
+        for object_id, token in message.items:
+            row = self._rows.get(object_id)
+            if row is not None and row.borrowers:
+                row.borrowers.pop(token, None)
+                row.borrowers = row.borrowers or None
+                if not row.in_use():
+                    self._ledger.release(object_id, row)
+
+    patch.setattr(Recovery, "on_downgrade", mutant)
+
+
 BY_SEED: dict[Patch, range] = {
     executor_ignores_the_bind_number: range(60),
     owner_uses_a_lease_on_a_dead_worker: range(60),
     retry_keeps_the_attempt_number: range(60),
     arguments_go_before_the_result_is_recorded: range(780, 840),
-    answer_does_not_wait_for_the_registration: range(120),
+    answer_does_not_wait_for_the_registration: range(380, 400),
     kept_references_get_no_token: range(60),
     token_is_never_given_back: range(60),
     borrowers_death_is_ignored: range(60),
     drop_counts_twice: range(60),
-    block_credits_nothing: range(60),
+    block_credits_nothing: range(80),
     cpu_is_not_taken_back: range(60),
-    blocked_lease_is_credited_twice: range(120),
+    blocked_lease_is_credited_twice: range(250, 260),
     lease_outlives_its_owner: range(60),
     dead_writers_memory_is_free_at_once: range(80),
     nobody_claims_what_a_dead_process_wrote: range(80),
@@ -298,9 +400,22 @@ BY_SEED: dict[Patch, range] = {
     call_does_not_hold_its_actor: range(60),
     owners_death_fails_nothing: range(100),
     failed_argument_stops_nothing: range(60),
+    nobody_audits_a_dead_issuer: range(645, 660),
+    the_audited_hold_everything: range(645, 660),
+    an_interrupted_call_is_never_sent_again: range(60),
+    restarted_before_its_process_is_dead: range(90),
+    restart_forgets_the_attempt: range(60),
+    constructor_arguments_go_after_the_first_life: range(70),
+    lineage_lets_arguments_go: range(60),
+    a_run_again_keeps_its_attempt: range(60),
+    lost_values_are_waited_for: range(60),
+    what_runs_again_already_runs_twice: range(420, 430),
 }
 
 BY_SCENARIO: dict[Patch, str] = {
+    interrupts_are_lost: "cancel_dispatched",
+    lineage_is_not_kept: "lost_chain_runs_again",
+    lineage_tokens_are_given_back: "lineage_of_another_owner",
     answer_does_not_wait_for_the_registration: "returned_ref_of_a_third_party",
     value_goes_before_what_is_in_it_is_covered: "value_dropped_before_what_is_in_it",
     nothing_is_pushed_back_on_block: "push_back_on_block",

@@ -23,13 +23,13 @@ import select
 import signal
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from zfut.actors.machine import Machine
 from zfut.actors.mailbox import Mailbox, MailboxError
+from zfut.actors.polling import Polling
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, Woken
 from zfut.shield import NO_SHIELD, Mask, NoShield, Shield, Window, shielded
@@ -45,9 +45,6 @@ LEAVE_S = 2.0
 """How long the end waits for the threads that drive to leave."""
 FLUSH_AT = 128
 """A thread that submits this much without waiting hands it over itself."""
-
-
-_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
 
 
 class Loop:
@@ -72,36 +69,17 @@ class Loop:
         self._ended = False
         self._sleepers: list[threading.Event] = []
         self._callbacks: deque[Callable[[], None]] = deque()
-        self._wakes = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(2)]
-        self._waking = threading.RLock()  # a finaliser or a signal may come in between
-        self._watched: dict[int, Callable[[], None]] = {}
-        self._polls = [self._new_poll(wake) for wake in self._wakes]
+        self._polling_on = Polling(mailbox.fd, self.lock)
+        self.wake = self._polling_on.wake
+        self.watch_fd = self._polling_on.watch_fd
+        self.unwatch_fd = self._polling_on.unwatch_fd
+        self.fds = self._polling_on.fds
         self._background: threading.Thread | None = None
         self._tick = threading.Lock()
         self._tick.acquire()
         self._parked = False
         self._polling = False
         self.blocked = False
-        _loops.add(self)
-
-    def _new_poll(self, wake: int) -> select.poll:
-        """Each thread that polls has a descriptor of its own to be woken by."""
-        poll = select.poll()
-        poll.register(self.mailbox.fd, select.POLLIN)
-        poll.register(wake, select.POLLIN)
-        return poll
-
-    def watch_fd(self, fd: int, callback: Callable[[], None]) -> None:
-        """Call ``callback``, under the lock, when ``fd`` is readable."""
-        self._watched[fd] = callback
-        for poll in self._polls:
-            poll.register(fd, select.POLLIN)
-
-    def unwatch_fd(self, fd: int) -> None:
-        """Look at ``fd`` no more."""
-        if self._watched.pop(fd, None) is not None:
-            for poll in self._polls:
-                poll.unregister(fd)
 
     def start_background(self) -> None:
         """Start the thread that stands in for user threads."""
@@ -128,12 +106,6 @@ class Loop:
         if self._polling or self.blocked:
             self._polling = self.blocked = False
             self.wake()
-
-    def wake(self) -> None:
-        """Make whoever polls look again."""
-        with self._waking:
-            for fd in self._wakes:
-                os.eventfd_write(fd, 1)
 
     # ---------------------------------------------------------------- handling
 
@@ -275,14 +247,12 @@ class Loop:
         window: Window | NoShield,
     ) -> None:
         """Drive on a thread that drives already: its event loop, or a signal handler, waits."""
-        before = self.driving, self.blocked, self._polls[0]
-        self._polls[0] = self._new_poll(self._wakes[0])  # that one may be in poll right now
-        for fd in self._watched:
-            self._polls[0].register(fd, select.POLLIN)
+        before = self.driving, self.blocked
         try:
-            self._drive(until, deadline_ns, shield, window)
+            with self._polling_on.another():  # the thread may be in poll right now
+                self._drive(until, deadline_ns, shield, window)
         finally:
-            self.driving, self.blocked, self._polls[0] = before
+            self.driving, self.blocked = before
 
     def _rouse(self, pending: Pending) -> None:
         """Ctrl-C: make the thread that waits look, wherever it sleeps."""
@@ -353,7 +323,7 @@ class Loop:
         """Handle and poll until ``until()`` or the deadline. One thread at a time."""
         self.activity += 1
         self.driving = True
-        poll = self._polls[0].poll
+        poll = self._polling_on.polls[0].poll
         try:
             receive = False
             while True:
@@ -375,7 +345,7 @@ class Loop:
                     if self.inbox:
                         timeout = 0
                     ready = poll(timeout)
-                self._after_poll(ready)
+                self._polling_on.after(ready)
                 self.blocked = False
         finally:
             self.driving = self.blocked = False
@@ -404,24 +374,9 @@ class Loop:
         left = wake_at - time.monotonic_ns()
         return 0 if left <= 0 else min(left // 1_000_000 + 1, POLL_MAX_MS)
 
-    def fds(self) -> list[int]:
-        """Return every descriptor that says there is something to do."""
-        return [self.mailbox.fd, self._wakes[0], *self._watched]
-
     def after_readable(self, fd: int) -> None:
         """Another event loop saw that ``fd`` is readable."""
-        self._after_poll([(fd, select.POLLIN)])
-
-    def _after_poll(self, ready: list[tuple[int, int]]) -> None:
-        for fd, _ in ready:
-            if fd in self._wakes:
-                with contextlib.suppress(BlockingIOError):
-                    os.eventfd_read(fd)
-            elif fd in self._watched:
-                with self.lock:
-                    callback = self._watched.get(fd)
-                    if callback is not None:
-                        callback()
+        self._polling_on.after([(fd, select.POLLIN)])
 
     # ---------------------------------------------------------------- the background thread
 
@@ -465,7 +420,7 @@ class Loop:
             self._tick.acquire(timeout=0)
 
     def _poll_in_background(self) -> None:
-        poll = self._polls[1].poll
+        poll = self._polling_on.polls[1].poll
         while not (self.closed or self.driving):
             self._polling = True
             self.turn()
@@ -477,7 +432,7 @@ class Loop:
             ready = poll(self._timeout_ms(None))
             woken = not self._polling
             self._polling = False
-            self._after_poll(ready)
+            self._polling_on.after(ready)
             if woken:
                 return
 
@@ -502,17 +457,4 @@ class Loop:
             background.join(LEAVE_S)
         mine = self._holder == threading.get_ident()
         if mine or self._token.acquire(timeout=LEAVE_S):  # nobody drives from here on
-            with self._waking:
-                fds, self._wakes = self._wakes, []
-                for fd in fds:
-                    os.close(fd)
-
-
-def _after_fork() -> None:
-    """A forked child wakes nobody: descriptors are its parent's, locks may never come free."""
-    for loop in _loops:
-        loop._wakes = []  # noqa: SLF001  of the same file
-        loop._waking = threading.RLock()  # noqa: SLF001
-
-
-os.register_at_fork(after_in_child=_after_fork)
+            self._polling_on.close()
