@@ -109,7 +109,7 @@ def _checked(name: str, value: Any, what: str) -> Any:  # noqa: C901, PLR0911  o
 
 def _amount(name: str, value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise errors.OptionError(what, name, value, "a number")
+        raise errors.OptionError(what, name, repr(value), "a number")
     if not math.isfinite(value) or value < 0 or value > AMOUNT_MAX:
         raise errors.OptionError(what, name, value, "a number from 0 to 1e15")
     scaled = value * TASK_UNITS
@@ -144,6 +144,8 @@ def _custom(value: Any, what: str) -> dict[str, float]:
                 what, "resources", kind, "named by non-empty text, CPU, GPU and memory apart"
             )
         _amount(f"resources[{kind!r}]", amount, what)
+        if kind == "TPU" and amount != int(amount):  # cannot be shared
+            raise errors.OptionError(what, f"resources[{kind!r}]", amount, "whole")
     return dict(value)
 
 
@@ -152,7 +154,7 @@ def _whole(name: str, value: Any, what: str) -> int | None:
     if value is None and name == "max_concurrency":
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise errors.OptionError(what, name, value, f"a whole number from {least}")
+        raise errors.OptionError(what, name, repr(value), f"a whole number from {least}")
     if name == "num_returns" and value > RETURNS_MAX:
         raise errors.OptionError(what, name, value, f"at most {RETURNS_MAX}")
     return value
@@ -164,5 +166,5 @@ def _text(name: str, value: Any, what: str) -> str | None:
     if not isinstance(value, str):
         raise errors.OptionTypeError(what, name, value, "text")
     if not value:
-        raise errors.OptionError(what, name, value, "not empty")
+        raise errors.OptionError(what, name, repr(value), "not empty")
     return value

@@ -255,7 +255,7 @@ class OwnerMachine:
                     self.calls.lease_failed(lease.actor_id, why)
                 self.tasks.on_failed(message)
             case m.LeaseWaits():
-                self.tasks.on_waits(message)
+                self.tasks.on_waits(message, self.calls.class_of)
             case m.LeaseRevoked():
                 self.tasks.on_revoked(message)
             case m.MemoryLent() | m.MemoryRefused() | m.ReclaimMemory():
