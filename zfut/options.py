@@ -152,6 +152,8 @@ def _custom(value: Any, what: str) -> dict[str, float]:
                 what, "resources", kind, "named by non-empty text, CPU, GPU and memory apart"
             )
         _amount(f"resources[{kind!r}]", amount, what)
+        if kind == "TPU" and amount != int(amount):  # cannot be shared
+            raise errors.OptionError(what, f"resources[{kind!r}]", amount, "whole")
     return dict(value)
 
 

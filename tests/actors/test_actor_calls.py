@@ -100,6 +100,25 @@ def test_order_holds_for_each_copy_of_a_handle() -> None:
         assert [n for who, n in seen if who == name] == list(range(100))
 
 
+def test_order_holds_for_a_handle_that_was_pickled() -> None:
+    """Behaviour 49: the copies that come out of values, used in turn with the first."""
+
+    @zfut.remote
+    def write(boxed: list[Any], name: str) -> None:
+        again = zfut.get(zfut.put({"inside": boxed}))["inside"][0]
+        handles = [boxed[0], again] * 50
+        zfut.get([handle.add.remote((name, n)) for n, handle in enumerate(handles)])
+
+    record = Record.remote()
+    copy = zfut.get(zfut.put([record]))[0]
+    refs = [write.remote([record], "a"), write.remote([copy], "b")]
+    refs += [handle.add.remote(("mine", n)) for n, handle in enumerate([record, copy] * 50)]
+    zfut.get(refs)
+    seen = zfut.get(record.all.remote())
+    for name in ("a", "b", "mine"):
+        assert [n for who, n in seen if who == name] == list(range(100))
+
+
 def test_threads_of_one_program_may_call_at_once() -> None:
     from concurrent.futures import ThreadPoolExecutor
 

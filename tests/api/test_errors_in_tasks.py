@@ -252,7 +252,7 @@ def test_an_error_in_an_actor_names_class_method_id_and_repr() -> None:
     error = raised(shop.sell.remote())
     assert isinstance(error, ValueError)
     assert "Shop.sell() failed in pid" in str(error)
-    assert "<the shop>" in str(error)
+    assert f"actor <the shop> ({shop.actor_id.hex()})" in str(error)
 
 
 def test_writing_to_a_shared_array_is_explained_once() -> None:

@@ -120,6 +120,58 @@ def test_namespaces_keep_programs_apart(run: Run) -> None:
         assert program.wait() == 0
 
 
+SERIALIZERS = """
+    class Client:
+        def __init__(self, url):
+            self.url = url
+            self.lock = threading.Lock()
+
+    REGISTER
+    zfut.init(address="auto")
+
+    @zfut.remote(num_returns=2, num_cpus=2)
+    def make(url):
+        return os.getpid(), Client(url)
+
+    @zfut.remote(num_cpus=2)
+    def pid():
+        return os.getpid()
+
+    say("joined")
+    while hear():
+        try:
+            say(zfut.get(pid.remote()), zfut.get(make.remote("made")[1]).url)
+        except TypeError as error:
+            refused = isinstance(error, zfut.errors.SerializationError)
+            say(zfut.get(pid.remote()), "refused", refused, "lock" in str(error))
+"""
+
+
+@pytest.mark.usefixtures("served")
+def test_the_serializers_of_one_program_are_not_those_of_another(run: Run) -> None:
+    """Behaviour 17: whoever's turn it is, in workers that the others used before."""
+    register = (
+        "zfut.register_serializer(Client, serializer=lambda client: client.url,"
+        " deserializer=lambda url: Client(url + {!r}))"
+    )
+    calls = [register.format(" by a"), register.format(" by b"), ""]
+    programs = [run(SERIALIZERS.replace("REGISTER", call)) for call in calls]
+    for program in programs:
+        assert program.line() == "joined"
+    pids: list[set[str]] = [set(), set(), set()]
+    for _ in range(8):
+        said = ["made by a", "made by b", "refused True True"]
+        for program, text, used in zip(programs, said, pids, strict=True):
+            program.tell("go")
+            pid, _, line = program.line().partition(" ")
+            assert line == text
+            used.add(pid)
+    assert set.intersection(*pids), "no worker served them all"
+    for program in programs:
+        program.tell()
+        assert program.wait() == 0
+
+
 @pytest.mark.parametrize("end", ["kill", "exit"])
 @pytest.mark.usefixtures("served")
 def test_what_a_program_owned_ends_with_it_and_the_others_are_told(run: Run, end: str) -> None:

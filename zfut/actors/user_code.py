@@ -326,10 +326,12 @@ class Runner:
             os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
 
     def _shown(self) -> str:
+        """Return what an error says of the actor: its repr and its id."""
         try:
-            return repr(self.instance)
+            shown = repr(self.instance)
         except Exception as error:  # noqa: BLE001  user code, asked for an error's text
-            return f"<{self._executor.actor_name} whose repr raised {type(error).__name__}>"
+            shown = f"<{self._executor.actor_name} whose repr raised {type(error).__name__}>"
+        return f"{shown} ({self._executor.actor_id.hex()})"
 
     def note_exit(self, error: BaseException) -> None:
         """User code wants its process to end: remember with which code."""

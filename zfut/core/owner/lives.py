@@ -98,6 +98,12 @@ class Lives:
         self._ledger.out.send(lease.worker, message, payload)
         self._actors.move(actor, lease.worker, actor.incarnation)
 
+    def class_of(self, actor_id: bytes) -> str:
+        """Name the class of an actor that is ours and not made yet."""
+        actor = self._actors.actors.get(actor_id)
+        task = actor.creation if actor is not None else None
+        return task.creation.class_name if task is not None and task.creation else "?"
+
     def lease_failed(self, actor_id: bytes, why: str) -> None:
         """No worker can be had for the actor."""
         actor = self._actors.actors.get(actor_id)

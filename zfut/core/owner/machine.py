@@ -285,7 +285,7 @@ class OwnerMachine:
                     self.lives.lease_failed(lease.actor_id, why)
                 self.tasks.on_failed(message)
             case m.LeaseWaits():
-                self.tasks.on_waits(message)
+                self.tasks.on_waits(message, self.lives.class_of)
             case m.LeaseRevoked():
                 self.tasks.on_revoked(message)
             case m.MemoryLent() | m.MemoryRefused() | m.ReclaimMemory():

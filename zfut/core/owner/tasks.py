@@ -8,6 +8,8 @@ answer for another attempt than the current one is dropped with clean-up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zfut.core.effects import Note
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import FAILED, INLINE, Key, Lease, Task
@@ -24,7 +26,7 @@ from zfut.wire.specs import (
     TaskSpec,
 )
 
-PATIENCE = "It waits for a node that has it; set schedule_timeout= to fail instead"
+PATIENCE = "It waits for a node that has it"
 
 
 class Tasks:
@@ -67,16 +69,18 @@ class Tasks:
         name = task.template.name
         self.fail(task, self._ledger.failures.system("TaskUnschedulableError", name, why))
 
-    def on_waits(self, message: m.LeaseWaits) -> None:
+    def on_waits(self, message: m.LeaseWaits, class_of: Callable[[bytes], str]) -> None:
         """No node can ever meet the demand: say so at once, and wait for one that can."""
         lease = self.submission.leases.get(message.lease_id)
         if lease is None:
             return
-        name = "an actor"
         if lease.key is not None:
             lease.key.why = message.why
             name = lease.key.queue[0].template.name if lease.key.queue else "a task"
-        text = f"{name} cannot run: {message.why}. {PATIENCE}"
+            advice = "set schedule_timeout= to fail instead"
+        else:
+            name, advice = f"actor {class_of(lease.actor_id)}", "zfut.kill() it to give up"
+        text = f"{name} cannot run: {message.why}. {PATIENCE}; {advice}"
         self._ledger.out.add(Note("warning", text))
 
     def on_revoked(self, message: m.LeaseRevoked) -> None:

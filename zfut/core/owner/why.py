@@ -1,0 +1,218 @@
+"""Why something is pending, and what holds memory: told from the tables, by whoever knows.
+
+Each answer is a line and the questions it leads to, perhaps to other processes: an owner knows
+that a task was sent to a worker, the worker that the task waits for an object, and so on to a
+cause that is alive, or to one that is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from zfut.core.owner.actors import Actors
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.records import (
+    ACTOR,
+    FAILED,
+    FREED,
+    PENDING,
+    STATE_NAMES,
+    Actor,
+    ObjectRow,
+    Task,
+)
+from zfut.core.owner.tasks import Tasks
+from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, short
+from zfut.wire.specs import Demand, Stored
+
+
+class Question(Struct, frozen=True):
+    """What to ask next, and whom: ``kind`` is object or task."""
+
+    to: bytes
+    kind: str
+    name: bytes
+
+
+class Cause(Struct):
+    """One link of a chain of causes."""
+
+    text: str
+    deeper: list[Question] = []
+
+
+class Why:
+    """Reads the owner's tables; decides nothing."""
+
+    def __init__(self, ledger: Ledger, tasks: Tasks, actors: Actors) -> None:
+        self._ledger = ledger
+        self._tasks = tasks
+        self._actors = actors
+        self._rows = ledger.objects.rows
+
+    # ---------------------------------------------------------------- objects
+
+    def object(self, object_id: bytes) -> Cause:
+        """Say what this process knows of an object."""
+        row = self._rows.get(object_id)
+        name = short(object_id)
+        owner = object_id[:PROC_BYTES]
+        if row is None and owner == self._ledger.uid:
+            return Cause(f"{name} is unknown to its owner: it was let go, or is being submitted")
+        if row is None or (row.owner is not None and row.state in (PENDING, FREED)):
+            if owner in self._ledger.dead:
+                return Cause(f"{name}: its owner {short(owner)} is dead")
+            text = f"{name} belongs to process {short(owner)}, which has not said its value"
+            return Cause(text, [Question(owner, "object", object_id)])
+        if row.task is not None:
+            return self._task(row.task, name)
+        return Cause(f"{name} is {_state(row)}")
+
+    def _task(self, task: Task, name: str) -> Cause:
+        called = f"{name} is made by {task.template.name}()"
+        if task.attempt:
+            called += f", attempt {task.attempt + 1}"
+        if task.waiting_on:
+            return Cause(f"{called}, which waits for arguments", self._unready(task))
+        if task.actor_id:
+            return self._call(task, called)
+        if task.lease is not None:
+            worker = task.lease.worker
+            text = f"{called}, which was sent to worker {short(worker)}"
+            return Cause(text, [Question(worker, "task", task.task_id)])
+        return self._queued(task, called)
+
+    def _unready(self, task: Task) -> list[Question]:
+        me = self._ledger.uid
+        rows = self._rows
+        return [
+            Question(me, "object", name)
+            for _, name, _ in task.deps
+            if name in rows and rows[name].state in (PENDING, FREED)
+        ]
+
+    def _queued(self, task: Task, called: str) -> Cause:
+        key = self._tasks.submission.keys.get((task.template.demand, task.depth))
+        wants = amounts(task.template.demand)
+        text = f"{called}, which waits for a worker ({wants})"
+        if key is None:
+            return Cause(text)
+        if key.why:
+            return Cause(f"{text}: {key.why}")
+        deeper = [
+            Question(lease.worker, "task", task_id)
+            for lease in key.leases.values()
+            for task_id in list(lease.in_flight)[:1]
+        ]
+        mine = f"{len(deeper)} of ours run" if deeper else "we have none"
+        return Cause(f"{text}; {len(key.queue)} are queued for one, {mine}", deeper)
+
+    def _call(self, task: Task, called: str) -> Cause:
+        actor = self._actors.actors.get(task.actor_id)
+        if actor is None:
+            return Cause(f"{called}, whose actor is unknown here")
+        if task.task_id in actor.sent and actor.worker:
+            text = f"{called}, which was sent to its actor in process {short(actor.worker)}"
+            return Cause(text, [Question(actor.worker, "task", task.task_id)])
+        if actor.state != "alive":
+            return self._lifeless(actor, called)
+        first = actor.queue[0] if actor.queue else task
+        if first is not task:
+            before = f"{first.template.name}(), which waits for arguments"
+            return Cause(f"{called}, which is queued behind {before}", self._unready(first))
+        return Cause(f"{called}, which is about to be sent to its actor")
+
+    def _lifeless(self, actor: Actor, called: str) -> Cause:
+        text = f"{called}, whose actor is {actor.state}"
+        if actor.owner.uid != self._ledger.uid:
+            handle = Question(actor.owner.uid, "actor", actor.actor_id)
+            return Cause(f"{text}, as far as is known here", [handle])
+        return Cause(text, [Question(self._ledger.uid, "actor", actor.actor_id)])
+
+    def actor(self, actor_id: bytes) -> Cause:
+        """Say what an actor of ours waits for."""
+        actor = self._actors.actors.get(actor_id)
+        if actor is None or actor.creation is None:
+            return Cause("the actor is unknown to its owner: it has ended")
+        creation = actor.creation
+        name = f"actor {creation.template.name}"
+        if creation.waiting_on:
+            return Cause(f"{name} waits for its arguments", self._unready(creation))
+        if actor.lease is None or not actor.lease.worker:
+            wants = amounts(creation.template.demand)
+            return Cause(f"{name} waits for a worker of its own ({wants})")
+        text = f"{name} is {actor.state}, in process {short(actor.lease.worker)}"
+        if actor.created:
+            return Cause(text)
+        worker = actor.lease.worker
+        return Cause(f"{text}, and its constructor runs", [Question(worker, "task", actor_id)])
+
+    # ---------------------------------------------------------------- memory
+
+    def inventory(self) -> Iterator[dict[str, Any]]:
+        """Describe every object that this process owns or borrows."""
+        for object_id, row in self._rows.items():
+            yield {
+                "id": object_id.hex(),
+                "short": short(object_id),
+                "kind": _kind(object_id, row),
+                "state": STATE_NAMES[row.state].lower(),
+                "bytes": _bytes(row),
+                "owner": object_id[:PROC_BYTES].hex(),
+                "owned": row.owner is None,
+                "task": row.task.template.name if row.task is not None else "",
+                "site": row.site,
+                "handles": row.local,
+                "calls": row.submitted,
+                "contained_in": row.contained_in,
+                "contains": [name.hex() for name, _ in row.contains],
+                "lineage": row.lineage + len(row.lineage_tokens or ()),
+                "borrowers": sorted({uid.hex() for uid in (row.borrowers or {}).values()}),
+            }
+
+
+def answer(cause: Cause) -> bytes:
+    """Encode a cause for whoever asked."""
+    deeper = [(one.to.hex(), one.kind, one.name.hex()) for one in cause.deeper]
+    return msgspec.json.encode({"text": cause.text, "deeper": deeper})
+
+
+def read_answer(data: bytes) -> Cause:
+    """Decode what ``answer`` wrote."""
+    said = msgspec.json.decode(data)
+    deeper = [
+        Question(bytes.fromhex(to), kind, bytes.fromhex(name)) for to, kind, name in said["deeper"]
+    ]
+    return Cause(said["text"], deeper)
+
+
+def amounts(demand: Demand) -> str:
+    """Word what a task asks for."""
+    return ", ".join(f"{kind}:{amount / 10_000:g}" for kind, amount in demand) or "no resources"
+
+
+def _state(row: ObjectRow) -> str:
+    if row.state == FAILED:
+        return "failed"
+    if row.state == FREED:
+        return "let go; it is made again when it is needed"
+    if row.state == PENDING:
+        return "pending, and nothing here makes it"
+    return f"ready ({STATE_NAMES[row.state].lower()}, {_bytes(row)} bytes)"
+
+
+def _bytes(row: ObjectRow) -> int:
+    value = row.value
+    if isinstance(value, Stored):
+        return value.size_bytes
+    return len(value) if isinstance(value, bytes) else 0
+
+
+def _kind(object_id: bytes, row: ObjectRow) -> str:
+    if row.state == ACTOR:
+        return "actor"
+    return "put" if object_id[TASK_BYTES:] == PUT_INDEX else "result"
