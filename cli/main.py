@@ -19,7 +19,7 @@ import zfut
 from .failures import BY_SIGNAL, FAILED, CommandError, code_of
 from .options import SETTINGS
 
-COMMANDS = ("start-node", "status", "stop", "doctor")
+COMMANDS = ("start-node", "status", "why", "memory", "stop", "doctor")
 """Command X-Y is ``command`` in x_y.py."""
 
 SIGINT = 2

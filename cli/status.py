@@ -27,7 +27,7 @@ SCHEMA = 1
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
 def command(address: str | None, *, as_json: bool) -> None:
     """Show resources, workers, what waits and why, memory, names and programs."""
-    session = _find(address)
+    session = find(address)
     described = describe(session)
     if as_json:
         click.echo(json.dumps(described, indent=2))
@@ -35,7 +35,7 @@ def command(address: str | None, *, as_json: bool) -> None:
         click.echo("\n".join(lines(described)))
 
 
-def _find(address: str | None) -> Found:
+def find(address: str | None) -> Found:
     """Return the session that is meant. Raises CommandError if there is none."""
     from . import sessions  # noqa: PLC0415  not for the help page
 

@@ -7,6 +7,7 @@ then the defaults here.
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from msgspec import Struct, ValidationError, convert
 
@@ -45,6 +46,15 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     extent_bytes: int = 32 * 1024 * 1024
     """Arena memory lent to a process at a time, at least."""
+
+    fate_share: Literal["error", "kill"] = "error"
+    """Who holds a reference whose owner died: gets OwnerDiedError, or its process is killed.
+
+    "kill" is the paper's rule (section 4.3), for workers; programs always get the error.
+    """
+
+    record_call_sites: bool = False
+    """Remember the line of user code that made each object, for ``zfut memory``."""
 
     lineage_max_bytes: int = 256 * 1024 * 1024
     """Memory for calls that are kept so that lost results can be made again; see ``lineage``."""

@@ -21,6 +21,9 @@ T = TypeVar("T")
 class Maker(Protocol):
     """What a reference needs of the session it belongs to; see ``zfut.session.Session``."""
 
+    def explain(self, ref: ObjectRef[Any]) -> str:
+        """Say why a reference is pending."""
+
     def describe(self, object_id: bytes) -> str:
         """Say what is known here of an object, without asking anyone."""
 
@@ -73,6 +76,13 @@ class ObjectRef(Generic[T]):
         Cancelling it cancels the task if that has not started.
         """
         return self._session.future(self)
+
+    def explain(self) -> str:
+        """Return why this is pending, as a chain of causes, a line each; asks who knows.
+
+        ``zfut why`` shows the same from outside.  Raises SessionError if the session has ended.
+        """
+        return self._session.explain(self)
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait for the value; cancelling the await does not cancel the task."""

@@ -113,6 +113,17 @@ class Session(Waits):
                 self.loop.post(e.StopWaiting(call_id))
         self._check_loop()
 
+    # ---------------------------------------------------------------- why
+
+    def explain(self, ref: ObjectRef[Any]) -> str:
+        """Return the chain of causes for which a reference is pending."""
+        self.check_open()
+        self.check_refs((ref,), "explain()")
+        self.loop.turn()
+        from zfut.explain import explain  # noqa: PLC0415  only who asks needs it
+
+        return explain(self, ref.binary())
+
     # ---------------------------------------------------------------- as a context
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ from zfut.core.owner.records import ACTOR, FAILED, ObjectRow, Task, Template
 from zfut.ids import PUT_INDEX
 from zfut.refs import ObjectRef
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
+from zfut.sites import call_site
 from zfut.wire import serialize
 from zfut.wire.specs import Address, Stored
 
@@ -90,6 +91,7 @@ class Values(Binding):
             nested,
             now.depth + 1,
             trace=now.trace,
+            site=self._site(),
             parent=now.task_id,
             hold=hold,
         )
@@ -140,11 +142,16 @@ class Values(Binding):
         ref: ObjectRef[Any] = ObjectRef(object_id, self.address, self, self.loop.drop)
         if packed.size_bytes <= self.config.inline_max_bytes:
             self.loop.post(
-                e.PutInline(object_id, packed.encoding, packed.to_bytes(), packed.refs)
+                e.PutInline(
+                    object_id, packed.encoding, packed.to_bytes(), packed.refs, self._site()
+                )
             )
         else:
             self._put_stored(packed, object_id)
         return ref
+
+    def _site(self) -> str:
+        return call_site() if self.config.record_call_sites else ""
 
     def _put_stored(self, packed: serialize.Packed, object_id: bytes) -> Stored:
         """Write a value of ours and hand it in.
@@ -155,7 +162,7 @@ class Values(Binding):
             with shielded(_nothing) as shield:
                 stored = self.write(packed, object_id, self.address, shield=shield)
                 if stored is not None:
-                    self.loop.post(e.PutStored(stored, packed.refs))
+                    self.loop.post(e.PutStored(stored, packed.refs, self._site()))
                     return stored
             # The program's own handler of Ctrl-C let it go on.
 

@@ -41,7 +41,7 @@ class Waits(Values):
         done = False
         try:
             if blocks and self.reenter is not None:
-                done = self._wait_and_run(call_id, pending, deadline)
+                done = self._wait_and_run(call_id, pending, deadline, ids)
             else:
                 done = pending.done or self._wait_or_say(call_id, pending, deadline, ids)
         finally:
@@ -50,16 +50,27 @@ class Waits(Values):
                 self.loop.post(e.StopWaiting(call_id))
         return done
 
-    def _wait_and_run(self, call_id: int, pending: Pending, deadline: int | None) -> bool:
+    def _wait_and_run(
+        self, call_id: int, pending: Pending, deadline: int | None, ids: tuple[bytes, ...]
+    ) -> bool:
         """Wait inside a task; run what this process is lent to itself for meanwhile."""
         reenter = self.reenter
         assert reenter is not None
-        while not self.loop.wait(pending, deadline, reenter.ready):
+        patience: int | None = self._patience()
+        while True:
+            limit = patience if deadline is None else min(deadline, patience or deadline)
+            if self.loop.wait(pending, limit, reenter.ready):
+                break
             self._check_loop()
             if reenter.ready():
                 reenter.run()
-            elif deadline is not None and time.monotonic_ns() >= deadline:
+                continue
+            now = time.monotonic_ns()
+            if deadline is not None and now >= deadline:
                 return False
+            if patience is not None and now >= patience:
+                patience = None
+                self._say_why(ids)
         if self.loop.closed and call_id:
             self._check_loop()
         return True
@@ -68,20 +79,25 @@ class Waits(Values):
         self, call_id: int, pending: Pending, deadline: int | None, ids: tuple[bytes, ...]
     ) -> bool:
         """Wait; after ``log_blocked_get_s`` seconds say once what is waited for."""
-        patience = time.monotonic_ns() + int(self.config.log_blocked_get_s * 1e9)
+        patience = self._patience()
         if deadline is None or patience < deadline:
             if self.wait_for(call_id, pending, patience):
                 return True
-            waiting = [name for name in ids if not self.is_ready(name)]
-            shown = "; ".join(f"{short(name)} {self.describe(name)}" for name in waiting[:3])
-            log.warning(
-                "a get has waited %g s for %d of %d references: %s",
-                self.config.log_blocked_get_s,
-                len(waiting),
-                len(ids),
-                shown,
-            )
+            self._say_why(ids)
         return self.wait_for(call_id, pending, deadline)
+
+    def _patience(self) -> int:
+        return time.monotonic_ns() + int(self.config.log_blocked_get_s * 1e9)
+
+    def _say_why(self, ids: tuple[bytes, ...]) -> None:
+        waiting = [name for name in ids if not self.is_ready(name)]
+        log.warning(
+            "a get has waited %g s for %d of %d references:\n%s",
+            self.config.log_blocked_get_s,
+            len(waiting),
+            len(ids),
+            "\n".join(self.causes(name, near=False) for name in waiting[:3]),
+        )
 
     def get_one(self, ref: ObjectRef[Any], timeout_s: float | None, *, copy: bool) -> Any:
         """Return one value."""
@@ -121,6 +137,8 @@ class Waits(Values):
         what = "; ".join(
             f"{short(ref.binary())} {self.describe(ref.binary())}" for ref in waiting[:3]
         )
+        if waiting and timeout_s:
+            what += "\n" + self.causes(waiting[0].binary(), near=True) + "\n"
         total = total or len(refs)
         return errors.GetTimeoutError(len(waiting), total, float(timeout_s or 0), what)
 
@@ -128,6 +146,12 @@ class Waits(Values):
         """Whether the value or the error of an object is known here."""
         row = self._rows.get(object_id)
         return row is not None and row.state >= READY
+
+    def causes(self, object_id: bytes, *, near: bool) -> str:
+        """Return the chain of causes; ``near``: only what this process knows."""
+        from zfut.explain import explain  # noqa: PLC0415  only where something takes long
+
+        return explain(self, object_id, near=near)
 
     def is_actor_call(self, object_id: bytes) -> bool:
         """Whether a method of an actor makes this object, as far as is known here."""

@@ -46,7 +46,7 @@ WRONG = [
     ({"resources": {"x": "1"}}, r"resources\['x'\]='1'"),
     ({"resources": {"TPU": 0.5}}, r"resources\['TPU'\]=0.5 makes no sense. It must be whole"),
     ({"resources": {"TPU": 1.5}}, r"resources\['TPU'\]=1.5"),
-    ({"name": ""}, "name='' makes no sense. It must be not empty"),
+    ({"name": ""}, "name='' makes no sense. It must be at least one letter long"),
     ({"name": 3}, "name=3 makes no sense. It must be text"),
 ]
 """What is wrong for tasks and actors alike."""
@@ -66,7 +66,7 @@ WRONG_FOR_ACTORS = [
     ({"max_concurrency": 0}, "a whole number from 1"),
     ({"max_concurrency": 2.0}, "a whole number from 1"),
     ({"get_if_exists": "yes"}, "True or False"),
-    ({"max_restarts": 1}, "max_restarts=1"),
+    ({"max_restarts": -2}, "max_restarts=-2"),
     ({"lifetime": "detached"}, "lifetime='?detached"),
     ({"namespace": 3}, "namespace=3"),
 ]

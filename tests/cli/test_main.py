@@ -66,7 +66,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr("cli.status._find", fail)
+    monkeypatch.setattr("cli.status.find", fail)
 
 
 def test_what_nobody_expected_is_one_line_with_a_hint(

@@ -33,6 +33,7 @@ class PutInline(Struct, gc=False):
     encoding: int
     value: bytes
     refs: tuple[tuple[bytes, Address], ...] = ()
+    site: str = ""
 
 
 class PutStored(Struct, gc=False):
@@ -40,6 +41,7 @@ class PutStored(Struct, gc=False):
 
     stored: Stored
     refs: tuple[tuple[bytes, Address], ...] = ()
+    site: str = ""
 
 
 class RefArrived(Struct, gc=False):
@@ -107,6 +109,15 @@ class Asked(Struct, gc=False):
     message: Message
 
 
+class AskedOwner(Struct, gc=False):
+    """User code asks another process what it knows; completes with the answering message."""
+
+    call_id: int
+    to: bytes
+    topic: str
+    name: bytes
+
+
 class Returned(Struct, gc=False):
     """User code ended: the result and its payload parts, and the references in its values."""
 
@@ -148,6 +159,7 @@ Event: TypeAlias = (
     | Cancelled
     | ActorKilled
     | Asked
+    | AskedOwner
     | Returned
     | ProcessEnded
     | ProcessStarted

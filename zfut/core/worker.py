@@ -8,9 +8,10 @@ from zfut.core.effects import Complete, Effect, EndProcess
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.core.owner.ledger import Failures
 from zfut.core.owner.machine import OwnerMachine
-from zfut.core.owner.records import Task
+from zfut.core.owner.records import FREED, PENDING, Task
+from zfut.core.owner.why import Cause, Question
 from zfut.exits import EXIT_NO_SOCKET
-from zfut.ids import is_program
+from zfut.ids import is_program, short
 from zfut.wire import messages as m
 
 
@@ -20,6 +21,7 @@ class WorkerMachine:
     def __init__(self, uid: bytes, node: bytes, config: Config, failures: Failures) -> None:
         self.owner = OwnerMachine(uid, node, config, failures)
         self.executor = ExecutorMachine(self.owner)
+        self.owner.tell_task = self.tell_task
         self._blocking: dict[int, None] = {}  # waits of the call on top and of those below
 
     def handle(self, event: e.Event | Task | bytes, now: int) -> None:  # noqa: C901  one for each
@@ -36,6 +38,8 @@ class WorkerMachine:
                 return
             if type(message) is m.ProcessDied:
                 self.executor.owner_died(message.uid)
+                if self.owner.ledger.config.fate_share == "kill":
+                    self._share_fate(message.uid)
             elif type(message) is m.AuditBorrows:
                 self.executor.owner_died(message.dead)
         elif kind is e.Woken:
@@ -92,6 +96,36 @@ class WorkerMachine:
         """Handle one event and settle."""
         self.handle(event, now)
         return self.settle(now)
+
+    def _share_fate(self, uid: bytes) -> None:
+        """The owner of something that is used here died: this process ends as well."""
+        rows = self.owner.rows.values()
+        if any(r.owner is not None and r.owner.uid == uid and r.in_use() for r in rows):
+            ledger = self.owner.ledger
+            why = f"it shared the fate of process {short(uid)}, whose objects it used"
+            ledger.out.send(ledger.node, m.KillWorker(ledger.uid, why))
+
+    def tell_task(self, task_id: bytes) -> Cause:
+        """Say what a call that was sent here does, or waits for."""
+        cause = self.executor.tell(task_id)
+        if cause is not None:
+            return cause
+        objects = self.owner.ledger.objects
+        me = self.owner.ledger.uid
+        waits = [objects.waits[call] for call in self._blocking if call in objects.waits]
+        pending = [
+            Question(me, "object", name)
+            for wait in waits
+            for name in wait.object_ids
+            if name in objects.rows and objects.rows[name].state in (PENDING, FREED)
+        ]
+        if pending:
+            return Cause(f"it runs in process {short(me)} and waits there for others", pending)
+        if self.owner.ledger.memory.waiting:
+            return Cause(
+                f"it runs in process {short(me)}, where a value waits for room in the store"
+            )
+        return Cause(f"it runs in process {short(me)}")
 
     def wake_at(self) -> int | None:
         """When to hand in a Woken event."""

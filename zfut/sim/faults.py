@@ -41,6 +41,7 @@ def draw_setting(rng: Random) -> tuple[Setting, Chances, Strikes]:
         batch_max=rng.choice((256, 2)),
         starting_max=rng.choice((4, 1)),
         lease_requests_max=rng.choice((10, 2)),
+        fate_share=rng.choice(("error", "error", "kill")),
     )
     setting = Setting(
         cpus=rng.choice((1, 2, 2, 4)),

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from zfut.wire.messages import (
     ActorMoved,
     AskNode,
+    AskOwner,
     AuditBorrows,
     Bind,
     Blocked,
@@ -41,6 +42,7 @@ from zfut.wire.messages import (
     NodeSays,
     NodeStops,
     ObjectReady,
+    OwnerSays,
     ProcessDied,
     PushCalls,
     PushTasks,
@@ -84,6 +86,8 @@ ToOwner: TypeAlias = (
     | KillActor
     | CancelObject
     | AuditBorrows
+    | AskOwner
+    | OwnerSays
     | DowngradeBorrows
     | ReviveBorrows
     | NameAnswer

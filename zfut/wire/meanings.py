@@ -72,6 +72,8 @@ MEANINGS: dict[str, str] = {
     "tasks": "the calls",
     "token": "the registration that protects the reference; empty: the receiver owns it",
     "tokens": "registrations that are held",
+    "AskOwner.name": "the object, task or actor that is asked about",
+    "AskOwner.topic": "object, task, actor or memory",
     "topic": "resources or status",
     "trace": "the outermost call that this one serves; empty: itself",
     "uid": "a process",

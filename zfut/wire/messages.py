@@ -52,6 +52,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "ActorMoved",
     "AskNode",
+    "AskOwner",
     "AuditBorrows",
     "Bind",
     "Blocked",
@@ -84,6 +85,7 @@ __all__ = [
     "NodeSays",
     "NodeStops",
     "ObjectReady",
+    "OwnerSays",
     "ProcessDied",
     "PushCalls",
     "PushTasks",
@@ -315,3 +317,21 @@ class ReviveBorrows(Message, frozen=True, tag=71):
     """
 
     items: tuple[tuple[bytes, bytes], ...]
+
+
+class AskOwner(Message, frozen=True, tag=72):
+    """owner -> owner: what do you know of ``name``? Answered by OwnerSays. Safe to repeat.
+
+    ``topic``: object, task, actor, memory.
+    """
+
+    request: int
+    topic: str
+    name: bytes
+
+
+class OwnerSays(Message, frozen=True, tag=73):
+    """owner -> owner: the answer to AskOwner: JSON. Safe to repeat."""
+
+    request: int
+    answer: bytes

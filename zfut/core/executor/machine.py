@@ -16,6 +16,8 @@ from zfut.core import events as e
 from zfut.core.effects import EndProcess, InterruptCall
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
 from zfut.core.owner.machine import OwnerMachine
+from zfut.core.owner.why import Cause, Question
+from zfut.ids import short
 from zfut.wire import messages as m
 from zfut.wire.specs import CANCELLED, RAISED, Failed, TaskResult, TaskSpec, Value
 
@@ -360,6 +362,28 @@ class ExecutorMachine:
     def _owns_for_others(self) -> bool:
         """Whether others still use what this process owns: it may not go before they are done."""
         return any(row.borrowers or row.lineage_tokens for row in self._owner.rows.values())
+
+    def tell(self, task_id: bytes) -> Cause | None:
+        """Say where a call that was sent here is; None: it runs."""
+        me = self._owner.ledger.uid
+        if task_id in self.inbox.running:
+            return None
+        for place, call in enumerate([*self.inbox.nested, *self.inbox.queue]):
+            if call.spec.task_id == task_id:
+                ahead = [Question(me, "task", name) for name in self.inbox.running]
+                text = f"it is queued in process {short(me)} behind {place + len(ahead)} calls"
+                return Cause(text, ahead)
+        if task_id in self._held:
+            owners = {
+                owner
+                for waits, owner in self._owner.borrowing.waiting.values()
+                if waits == task_id
+            }
+            names = ", ".join(short(owner) for owner in owners)
+            return Cause(
+                f"it has run; its answer waits until {names} has registered what it keeps"
+            )
+        return Cause(f"it is not in process {short(me)}: it is on its way there, or back")
 
     def check(self) -> None:
         """Assert the invariants."""

@@ -23,13 +23,17 @@ def report(node: NodeMachine, topic: str) -> dict[str, Any]:
     leases = node.granting.leases
     answer["draining"] = node.draining.why
     answer["memory"] = node.lending.figures()
-    answer["drivers"] = [{"id": short(uid), "pid": pid} for uid, pid in node.drivers.items()]
+    answer["drivers"] = [
+        {"id": short(uid), "uid": uid.hex(), "pid": pid} for uid, pid in node.drivers.items()
+    ]
     answer["workers"] = [
         {
             "id": short(worker.uid),
+            "uid": worker.uid.hex(),
             "pid": worker.pid,
             "state": "blocked" if worker.blocked else worker.state,
             "actor": short(worker.actor_id) if worker.actor_id else "",
+            "actor_id": worker.actor_id.hex(),
             "runs": _label(node, worker.lease),
         }
         for worker in node.granting.pool.workers.values()

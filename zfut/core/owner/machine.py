@@ -7,6 +7,10 @@ messages.  ``step`` is both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
+
 from zfut.config import Config
 from zfut.core import events as e
 from zfut.core.effects import Complete, Effect, Forget, Interrupt
@@ -17,11 +21,16 @@ from zfut.core.owner.lives import Lives
 from zfut.core.owner.records import FAILED, FREED, PENDING, ObjectRow, Task, Wait
 from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.tasks import Tasks
+from zfut.core.owner.why import Cause, Why, answer
 from zfut.ids import FIRST_RETURN, PUT_INDEX
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, RefInfo, Stored, TaskResult
 
 UNREACHABLE = "it could not be reached: the session's socket directory was deleted"
+
+
+def _runs_nothing(_: bytes) -> Cause:
+    return Cause("a program runs no calls of others")
 
 
 class OwnerMachine:
@@ -34,6 +43,8 @@ class OwnerMachine:
         self.calls = Calls(self.ledger, self.tasks)
         self.lives = Lives(self.ledger, self.tasks, self.calls)
         self.recovery = Recovery(self.ledger, self.calls, self._ready)
+        self.why = Why(self.ledger, self.tasks, self.calls.actors)
+        self.tell_task: Callable[[bytes], Cause] = _runs_nothing
         self.rows = self.ledger.objects.rows
         self._lineage_max = config.lineage_max_bytes
         self._deaths: list[m.ProcessDied] = []
@@ -109,7 +120,9 @@ class OwnerMachine:
         else:
             count = task.num_returns
             if count:
-                rows[task.task_id + FIRST_RETURN] = ObjectRow(task=task, local=1)
+                row = rows[task.task_id + FIRST_RETURN] = ObjectRow(task=task, local=1)
+                if task.site:
+                    row.site = task.site
             for index in range(2, count + 1):
                 rows[task.task_id + index.to_bytes(4, "big")] = ObjectRow(task=task, local=1)
         if task.nested:
@@ -178,10 +191,12 @@ class OwnerMachine:
             case e.PutInline():
                 self._on_put(event.object_id, event.refs)
                 row = self.rows[event.object_id]
+                row.site = event.site
                 self.ledger.set_value(row, event.encoding, event.value)
             case e.PutStored():
                 self._on_put(event.stored.object_id, event.refs)
                 row = self.rows[event.stored.object_id]
+                row.site = event.site
                 self.ledger.set_value(row, event.stored.encoding, event.stored)
             case e.RefArrived(object_id, owner, cover):
                 self.borrowing.arrive(object_id, owner, cover)
@@ -199,6 +214,9 @@ class OwnerMachine:
                 self.ledger.out.send(self.ledger.node, message)
             case e.ValueLost(object_id, attempt):
                 self.recovery.lost(object_id, attempt)
+            case e.AskedOwner(call_id, to, topic, name):
+                self._asked[call_id] = b""
+                self.ledger.out.send(to, m.AskOwner(call_id, topic, name))
             case e.Woken():
                 self.tasks.woken(now)
             case e.Unreachable(uid):
@@ -292,7 +310,7 @@ class OwnerMachine:
                 self._on_memory(message)
             case m.NodeStops(why):
                 self.ledger.out.add(Interrupt(why))
-            case m.NameAnswer(request) | m.NodeSays(request):
+            case m.NameAnswer(request) | m.NodeSays(request) | m.OwnerSays(request):
                 announced = self._asked.pop(request, None)
                 if announced is not None:
                     if announced and isinstance(message, m.NameAnswer) and message.taken:
@@ -324,6 +342,8 @@ class OwnerMachine:
                 self.lives.on_locate(sender, message)
             case m.ActorMoved():
                 self.calls.on_moved(message)
+            case m.AskOwner(request, topic, name):
+                self.ledger.out.send(sender, m.OwnerSays(request, self.told(topic, name)))
             case m.CancelObject(object_id, force, recursive):
                 self._on_cancelled(object_id, force=force, recursive=recursive)
             case m.KillActor(actor_id, no_restart):
@@ -389,6 +409,20 @@ class OwnerMachine:
         ledger.out.add(Forget(uid))
 
     # ---------------------------------------------------------------- questions
+
+    def told(self, topic: str, name: bytes) -> bytes:
+        """Answer a question about what is pending here, or what takes memory."""
+        match topic:
+            case "object":
+                return answer(self.why.object(name))
+            case "actor":
+                return answer(self.why.actor(name))
+            case "task":
+                return answer(self.tell_task(name))
+            case "memory":
+                return msgspec.json.encode(list(self.why.inventory()))
+            case _:
+                return answer(Cause(f"nobody here knows about {topic}"))
 
     def row(self, object_id: bytes) -> ObjectRow | None:
         """Return what is known of an object, for the thread that reads its value."""

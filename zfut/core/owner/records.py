@@ -57,6 +57,7 @@ class Task(Struct, gc=False):
     method: bytes = b""
     weak: bool = False
     trace: bytes = b""
+    site: str = ""  # where user code submitted it, if the session records that
     parent: bytes = b""  # the call that submitted it
     hold: object = None  # keeps what was put for this call until it is handed in
     attempt: int = 0  # retry
@@ -141,6 +142,7 @@ class ObjectRow(Struct, gc=False):
     lineage: int = 0  # retained calls that name it: Lineage
     made_by: Task | None = None  # the retained call that can make it again: Lineage
     lineage_tokens: dict[bytes, bytes] | None = None  # owner side: token -> borrower's lineage
+    site: str = ""  # where user code made it, if the session records that
     downgraded: bool = False  # borrower side: our tokens stand for lineage only
 
     def in_use(self) -> bool:

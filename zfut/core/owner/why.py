@@ -62,7 +62,9 @@ class Why:
         name = short(object_id)
         owner = object_id[:PROC_BYTES]
         if row is None and owner == self._ledger.uid:
-            return Cause(f"{name} is unknown to its owner: it was let go, or is being submitted")
+            return Cause(
+                f"{name} is unknown to its owner: it was let go, or is being submitted"
+            )
         if row is None or (row.owner is not None and row.state in (PENDING, FREED)):
             if owner in self._ledger.dead:
                 return Cause(f"{name}: its owner {short(owner)} is dead")
@@ -185,7 +187,8 @@ def read_answer(data: bytes) -> Cause:
     """Decode what ``answer`` wrote."""
     said = msgspec.json.decode(data)
     deeper = [
-        Question(bytes.fromhex(to), kind, bytes.fromhex(name)) for to, kind, name in said["deeper"]
+        Question(bytes.fromhex(to), kind, bytes.fromhex(name))
+        for to, kind, name in said["deeper"]
     ]
     return Cause(said["text"], deeper)
 

@@ -1,0 +1,90 @@
+"""``zfut memory``: every live object, its size, its owner, and what holds it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import SETTINGS, size_text
+from .table import table
+
+if TYPE_CHECKING:
+    from zfut.inventory import Held
+
+
+@click.command(
+    "memory", context_settings=SETTINGS, short_help="Show what objects there are, and why."
+)
+@click.option(
+    "--address",
+    metavar="ID",
+    help="Id, beginning of an id, name, or directory. Default: the newest node, or session.",
+)
+@click.option("--cycles", is_flag=True, help="Only actors that keep each other alive.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
+def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
+    """List objects, the largest first, with what holds each of them.
+
+    Where they were made is shown for sessions with ZFUT_RECORD_CALL_SITES=1.
+    """
+    from zfut import inventory  # noqa: PLC0415
+
+    from .asking import Asking  # noqa: PLC0415  imports ZeroMQ
+    from .status import find  # noqa: PLC0415
+
+    with Asking(find(address)) as asking:
+        reports, names = asking.reports, asking.names
+        groups = inventory.cycles(reports, asking.lives_in)
+        held = inventory.join(reports, names)
+        lives = {
+            actor: names.get(process, process) for actor, process in asking.lives_in.items()
+        }
+    found: dict[str, Any] = {
+        "objects": [
+            {name: getattr(one, name) for name in one.__struct_fields__} for one in held
+        ],
+        "cycles": [[lives.get(actor, actor) for actor in group] for group in groups],
+    }
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        shown = cycle_lines(found["cycles"]) if cycles else lines(held)
+        click.echo("\n".join(shown))
+
+
+def lines(held: list[Held]) -> list[str]:
+    """Return the table of objects and a sum."""
+    if not held:
+        return ["No objects."]
+    rows = [
+        (
+            one.short,
+            one.kind,
+            one.state,
+            size_text(one.bytes),
+            one.owner,
+            ", ".join(one.holds) or (f"made by {one.task}()" if one.task else "nothing"),
+            one.site,
+        )
+        for one in held
+    ]
+    headings = ["ID", "KIND", "STATE", "SIZE", "OWNER", "HELD BY", "MADE AT"]
+    if not any(one.site for one in held):
+        headings.pop()
+        rows = [row[:-1] for row in rows]  # type: ignore[misc]
+    total = size_text(sum(one.bytes for one in held))
+    return [*table(headings, rows), "", f"{len(held)} objects, {total}"]
+
+
+def cycle_lines(groups: list[list[str]]) -> list[str]:
+    """Return a line for each group of actors that nobody else can end."""
+    if not groups:
+        return ["No actors keep only each other alive."]
+    said = [f"keep each other alive: {', '.join(group)}" for group in groups]
+    return [
+        *said,
+        "",
+        "Nobody else has a handle: they live until zfut.kill() or the session's end.",
+    ]

@@ -1,0 +1,191 @@
+"""Why something is pending, and what holds memory: chains of causes across processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zfut
+from zfut.errors import GetTimeoutError
+
+pytestmark = pytest.mark.cluster
+
+WAIT_S = 20
+
+
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+@zfut.remote
+def block(begun: Path, until: Path) -> int:
+    begun.write_bytes(b"")
+    until.read_bytes()
+    return 1
+
+
+@zfut.remote
+def add(*values: int) -> int:
+    return sum(values)
+
+
+def test_a_chain_through_arguments_and_workers(tmp_path: Path) -> None:
+    @zfut.remote
+    def outer(begun: Path, until: Path) -> Any:
+        return zfut.get(block.remote(begun, until))
+
+    begun, until = fifo(tmp_path / "begun"), fifo(tmp_path / "until")
+    first = outer.remote(begun, until)
+    last = add.remote(1, add.remote(first))
+    begun.read_bytes()
+    lines = last.explain().splitlines()
+    said = [
+        "is made by add(), which waits for arguments",
+        "is made by add(), which waits for arguments",
+        "outer(), which was sent to worker",
+        "runs in process",
+        "block(), which was sent to worker",
+        "it runs in process",
+    ]
+    assert len(lines) == len(said), lines
+    for depth, (line, part) in enumerate(zip(lines, said, strict=True)):
+        assert part in line, lines
+        assert line.startswith("  " * depth), lines
+    with pytest.raises(
+        GetTimeoutError, match=r"(?s)made by add\(\).*outer\(\), which was sent"
+    ):
+        zfut.get(last, timeout=0.01)
+    until.write_bytes(b"")
+    assert zfut.get(last, timeout=WAIT_S) == 2
+    assert "ready" in last.explain()
+
+
+def test_what_waits_for_a_worker_an_actor_or_room(tmp_path: Path) -> None:
+    @zfut.remote
+    class Busy:
+        def work(self, begun: Path, until: Path) -> int:
+            begun.write_bytes(b"")
+            until.read_bytes()
+            return 1
+
+        def next(self) -> int:
+            return 2
+
+    begun, until = fifo(tmp_path / "begun"), fifo(tmp_path / "until")
+    actor = Busy.remote()
+    runs, queued = actor.work.remote(begun, until), actor.next.remote()
+    begun.read_bytes()
+    assert "sent to its actor" in runs.explain()
+    assert "is queued in process" in queued.explain()
+    until.write_bytes(b"")
+    assert zfut.get([runs, queued], timeout=WAIT_S) == [1, 2]
+    impossible = add.options(resources={"unicorn": 1}).remote(1)
+    zfut.wait([impossible], timeout=0.05)
+    assert "unicorn" in impossible.explain()
+    zfut.cancel(impossible)
+    never = Busy.options(num_cpus=500).remote()
+    call = never.next.remote()
+    assert "waits for a worker of its own (CPU:500)" in call.explain()
+    zfut.kill(never)
+
+
+def test_a_borrowers_chain_leads_to_the_owner(tmp_path: Path) -> None:
+    @zfut.remote(num_cpus=0)
+    def why(refs: list[Any]) -> str:
+        return refs[0].explain()  # type: ignore[no-any-return]
+
+    begun, until = fifo(tmp_path / "begun"), fifo(tmp_path / "until")
+    ref = block.remote(begun, until)
+    begun.read_bytes()
+    told = zfut.get(why.remote([ref]), timeout=WAIT_S)
+    assert "which has not said its value" in told.splitlines()[0]
+    assert "block()" in told
+    until.write_bytes(b"")
+    assert zfut.get(ref, timeout=WAIT_S) == 1
+
+
+def zfut_cli(*arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603  this very interpreter
+        [sys.executable, "-m", "cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_why_and_memory_on_the_command_line(tmp_path: Path) -> None:
+    @zfut.remote
+    class Keeper:
+        def keep(self, refs: list[Any]) -> None:
+            self.refs = refs
+
+    begun, until = fifo(tmp_path / "begun"), fifo(tmp_path / "until")
+    ref = block.remote(begun, until)
+    begun.read_bytes()
+    short = repr(ref).split()[0].removeprefix("ObjectRef(")
+    assert "block(), which was sent to worker" in zfut_cli("why", short)
+    until.write_bytes(b"")
+    big = zfut.put(np.zeros(1 << 18))
+    keeper = Keeper.remote()
+    zfut.get(keeper.keep.remote([big]), timeout=WAIT_S)
+    shown = zfut_cli("memory")
+    line = next(one for one in shown.splitlines() if "MiB" in one)
+    assert "put" in line
+    assert "borrowed by actor Keeper" in line
+    assert "No actors keep only each other alive" in zfut_cli("memory", "--cycles")
+
+
+def test_actors_that_keep_each_other_alive_are_reported() -> None:
+    @zfut.remote
+    class Loop:
+        def keep(self, other: Any) -> None:
+            self.other = other
+
+    one, two = Loop.remote(), Loop.remote()
+    zfut.get([one.keep.remote([two]), two.keep.remote([one])], timeout=WAIT_S)
+    weak = Loop.options(name="weak").remote()
+    zfut.get(weak.keep.remote([one]), timeout=WAIT_S)
+    zfut.get(weak.keep.remote(None), timeout=WAIT_S)
+    before = zfut_cli("memory", "--cycles")
+    assert "keep each other alive" not in before
+    zfut.get(two.keep.remote([one, two]), timeout=WAIT_S)
+    del one, two, weak
+    shown = zfut_cli("memory", "--cycles")
+    while "keep each other alive: actor Loop" not in shown:
+        shown = zfut_cli("memory", "--cycles")
+    for worker in zfut.nodes()[0]["workers"]:
+        if worker["actor"]:
+            os.kill(worker["pid"], 9)
+
+
+def test_a_get_that_takes_long_says_once_why(
+    start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(num_cpus=1, log_blocked_get_s=0.1)
+    begun, until = fifo(tmp_path / "begun"), fifo(tmp_path / "until")
+    ref = block.remote(begun, until)
+    begun.read_bytes()
+    with caplog.at_level(logging.WARNING, "zfut"), pytest.raises(GetTimeoutError):
+        zfut.get(ref, timeout=1)
+    said = [record.getMessage() for record in caplog.records if "has waited" in record.message]
+    assert len(said) == 1
+    assert "it runs in process" in said[0]
+    until.write_bytes(b"")
+    assert zfut.get(ref, timeout=WAIT_S) == 1
+
+
+def test_the_line_that_made_a_value_is_shown_if_wanted(start: Any) -> None:
+    start(num_cpus=1, record_call_sites=True)
+    put = zfut.put(b"x" * 200_000)
+    assert "test_explain.py:" in zfut_cli("memory")
+    del put

@@ -1,0 +1,82 @@
+"""Fate sharing: what the death of an owner means for those who hold its references."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+import zfut
+from zfut.errors import ActorDiedError, OwnerDiedError, UsageError
+
+pytestmark = pytest.mark.cluster
+
+WAIT_S = 20
+
+
+@zfut.remote
+class Holder:
+    def keep(self, refs: list[Any]) -> None:
+        self.refs = refs
+
+    def look(self) -> Any:
+        return zfut.get(self.refs[0])
+
+
+@zfut.remote
+class Maker:
+    def give(self, holder: Any) -> int:
+        zfut.get(holder.keep.remote([zfut.put("mine")]))
+        return os.getpid()
+
+
+def kill_the_owner(holder: Any) -> None:
+    maker = Maker.remote()
+    pid = zfut.get(maker.give.remote(holder), timeout=WAIT_S)
+    assert zfut.get(holder.look.remote(), timeout=WAIT_S) == "mine"
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ActorDiedError):
+        zfut.get(maker.give.remote(holder), timeout=WAIT_S)
+
+
+def test_a_holder_gets_an_error_and_lives_on() -> None:
+    holder = Holder.remote()
+    zfut.get(holder.keep.remote([]))
+    kill_the_owner(holder)
+    fresh = Holder.remote()
+    zfut.get(fresh.keep.remote([]))
+    assert zfut.get(holder.keep.remote([zfut.put(1)]), timeout=WAIT_S) is None
+    assert zfut.get(holder.look.remote(), timeout=WAIT_S) == 1
+
+
+def test_a_value_that_was_not_seen_before_is_lost_with_its_owner() -> None:
+    @zfut.remote
+    class Slow:
+        def give(self) -> list[Any]:
+            return [zfut.put("mine")]
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    slow = Slow.remote()
+    inner = zfut.get(slow.give.remote(), timeout=WAIT_S)[0]
+    os.kill(zfut.get(slow.pid.remote()), signal.SIGKILL)
+    with pytest.raises(ActorDiedError):
+        zfut.get(slow.pid.remote(), timeout=WAIT_S)
+    with pytest.raises(OwnerDiedError, match="killed by signal 9"):
+        zfut.get(inner, timeout=WAIT_S)
+
+
+def test_the_papers_rule_ends_the_holder_too(start: Any) -> None:
+    start(num_cpus=2, fate_share="kill")
+    holder = Holder.remote()
+    kill_the_owner(holder)
+    with pytest.raises(ActorDiedError, match="shared the fate"):
+        zfut.get(holder.look.remote(), timeout=WAIT_S)
+
+
+def test_another_word_is_refused(start: Any) -> None:
+    with pytest.raises(UsageError, match="fate_share"):
+        start(num_cpus=1, fate_share="sometimes")

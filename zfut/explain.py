@@ -1,0 +1,91 @@
+"""The chain of causes of something that is pending: asked from process to process.
+
+    3f20001c is made by train(), which was sent to worker 0004a1b2
+      it runs in process 0004a1b2 and waits there for others
+        a1b20007 is made by load(), which waits for a worker (CPU:1); 3 are queued for one, ...
+
+Every line comes from the tables of the process that knows; see ``zfut.core.owner.why``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import msgspec
+
+from zfut.core import events as e
+from zfut.core.owner.machine import OwnerMachine
+from zfut.core.owner.why import Cause, Question, read_answer
+from zfut.ids import short
+from zfut.waiting import Pending
+
+ANSWER_S = 1.0
+"""A process that does not answer in this time does not answer."""
+
+LINES_MAX = 40
+
+
+class Asker(Protocol):
+    """What asking takes of a session."""
+
+    uid: bytes
+    owner: OwnerMachine
+    loop: Any
+
+    def new_call(self) -> tuple[int, Pending]:
+        """Open a call that the machine will complete."""
+
+    def wait_for(self, call_id: int, pending: Pending, deadline_ns: int | None) -> bool:
+        """Wait for it."""
+
+
+def explain(session: Asker, object_id: bytes, *, near: bool = False) -> str:
+    """Return why an object is pending, a line for each cause; ``near`` asks no other process."""
+    lines: list[str] = []
+    seen: dict[Question, None] = {}
+    stack = [(0, Question(session.uid, "object", object_id))]
+    while stack and len(lines) < LINES_MAX:
+        indent, question = stack.pop()
+        pad = "  " * indent
+        if question in seen:
+            lines.append(f"{pad}{short(question.name)}: see above")
+            continue
+        seen[question] = None
+        if near and question.to != session.uid:
+            continue
+        cause = ask(session, question)
+        lines.append(pad + cause.text)
+        stack.extend((indent + 1, deeper) for deeper in reversed(cause.deeper))
+    if stack:
+        lines.append("...")
+    return "\n".join(lines)
+
+
+def ask(session: Asker, question: Question) -> Cause:
+    """Put one question to the process that can answer it."""
+    if question.to == session.uid:
+        with session.loop.lock:
+            return read_answer(session.owner.told(question.kind, question.name))
+    said = _ask(session, question.to, question.kind, question.name)
+    if said is None:
+        text = f"process {short(question.to)} did not answer within {ANSWER_S:g} s"
+        return Cause(f"{text}: it has ended, or its user code never lets others run")
+    return read_answer(said)
+
+
+def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]]:
+    """Return what a process says about every object that it owns or borrows; empty: silence."""
+    said = _ask(session, uid, "memory", b"")
+    found: list[dict[str, Any]] = msgspec.json.decode(said) if said is not None else []
+    return found
+
+
+def _ask(session: Asker, to: bytes, topic: str, name: bytes) -> bytes | None:
+    call_id, pending = session.new_call()
+    session.loop.post(e.AskedOwner(call_id, to, topic, name))
+    deadline = time.monotonic_ns() + int(ANSWER_S * 1e9)
+    if not session.wait_for(call_id, pending, deadline):
+        return None
+    answer: bytes = pending.outcome.answer
+    return answer
