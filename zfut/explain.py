@@ -29,7 +29,7 @@ LINES_MAX = 40
 class Asker(Protocol):
     """What asking takes of a session."""
 
-    uid: bytes
+    uid: Any
     owner: OwnerMachine
     loop: Any
 

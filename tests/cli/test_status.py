@@ -54,7 +54,16 @@ SCHEMA: dict[str, object] = {
     "nodes": [{"id": str, "alive": bool, "pid": int}],
     "resources": {"total": {str: float}, "available": {str: float}},
     "workers": [
-        {"id": str, "pid": int, "state": str, "actor": str, "runs": str, "node": str},
+        {
+            "id": str,
+            "uid": str,
+            "pid": int,
+            "state": str,
+            "actor": str,
+            "actor_id": str,
+            "runs": str,
+            "node": str,
+        },
     ],
     "waiting": [
         {
@@ -81,7 +90,7 @@ SCHEMA: dict[str, object] = {
         }
     ],
     "names": [{"namespace": str, "name": str, "actor": str}],
-    "drivers": [{"id": str, "pid": int}],
+    "drivers": [{"id": str, "uid": str, "pid": int}],
 }
 
 

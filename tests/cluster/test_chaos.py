@@ -40,7 +40,9 @@ class Killer(threading.Thread):
     def run(self) -> None:
         while not self._stop_now.wait(self._chance.uniform(0, 0.2)):
             workers = zfut.nodes()[0]["workers"]
-            busy = [worker["pid"] for worker in workers if worker["state"] in ("lent", "blocked")]
+            busy = [
+                worker["pid"] for worker in workers if worker["state"] in ("lent", "blocked")
+            ]
             if busy:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self._chance.choice(busy), signal.SIGKILL)
@@ -119,13 +121,16 @@ def test_trees_and_their_references(killer: Killer) -> None:
             level: list[Any] = zfut.get(tree.remote(0, 16), timeout=WAIT_S)
             while level and isinstance(level[0], zfut.ObjectRef):
                 found = zfut.get(level, timeout=WAIT_S)
-                level = [one for part in found for one in part] if type(found[0]) is list else found
+                level = (
+                    [one for part in found for one in part] if type(found[0]) is list else found
+                )
             assert sum(int(one[0]) for one in level) == 120
         rounds += 1
     assert rounds
 
 
-def test_a_graph_of_two_thousand_objects(killer: Killer) -> None:
+@pytest.mark.usefixtures("killer")
+def test_a_graph_of_two_thousand_objects() -> None:
     """Each object depends on earlier ones; sizes from 1 KiB to 20 MiB; the last ones are known."""
     chance = random.Random(2)  # noqa: S311
     sizes = [KIB] * 60 + [64 * KIB] * 25 + [200 * KIB] * 12 + [MIB] * 2 + [20 * MIB]
@@ -158,4 +163,3 @@ def test_actors_that_live_again(killer: Killer) -> None:
     with contextlib.suppress(ActorUnavailableError):
         assert zfut.get(once.remote(leaf.remote(1)), timeout=WAIT_S) == 1
     assert rounds
-

@@ -45,7 +45,7 @@ class SessionFile(msgspec.Struct, frozen=True):
     root_started: float
     driver_pid: int
     arena: ArenaInfo
-    config: dict[str, int | float]
+    config: dict[str, int | float | bool | str]
     embedded: bool
     zfut: str
     name: str = ""

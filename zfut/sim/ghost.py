@@ -259,7 +259,8 @@ class Ghost:
             return failure[1] in ((told.plan.number,) if told.plan.raises else self.exits)
         if kind == "Dependency":
             inner = read_failure(failure[1])
-            return told.has_deps and self._inner_explained(inner)
+            shared = inner[0] == "OwnerDiedError"  # of something in an argument
+            return (told.has_deps or shared) and self._inner_explained(inner)
         if kind == "ActorUnavailableError":
             return self._was_interrupted(self.actors[told.actor_id], told.retries)
         if kind == "WorkerCrashedError":

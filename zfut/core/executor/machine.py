@@ -374,11 +374,8 @@ class ExecutorMachine:
                 text = f"it is queued in process {short(me)} behind {place + len(ahead)} calls"
                 return Cause(text, ahead)
         if task_id in self._held:
-            owners = {
-                owner
-                for waits, owner in self._owner.borrowing.waiting.values()
-                if waits == task_id
-            }
+            waiting = self._owner.borrowing.waiting.values()
+            owners = dict.fromkeys(owner for waits, owner in waiting if waits == task_id)
             names = ", ".join(short(owner) for owner in owners)
             return Cause(
                 f"it has run; its answer waits until {names} has registered what it keeps"

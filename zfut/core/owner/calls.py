@@ -170,6 +170,8 @@ class Calls:
                 self._fail(
                     task, self._ledger.failures.system("TaskCancelledError", name), worker
                 )
+            elif (fatal := self._ledger.fatal_argument(task)) is not None:
+                self._fail(task, fatal, worker)
             elif task.retries_left:
                 task.attempt += 1
                 task.retries_left -= 1 if task.retries_left > 0 else 0

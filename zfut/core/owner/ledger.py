@@ -107,6 +107,21 @@ class Ledger:
             "OwnerDiedError", object_id, owner, self.dead.get(owner, "unknown")
         )
 
+    def fatal_argument(self, task: Task) -> bytes | None:
+        """Return why no worker survives the call's arguments, where fate is shared by dying."""
+        if self.config.fate_share != "kill":
+            return None
+        named = [(object_id, owner) for _, object_id, owner in task.deps] + list(task.nested)
+        for object_id, _ in list(named):
+            row = self.objects.rows.get(object_id)
+            for inner_id, _ in row.contains if row is not None else ():
+                named.append((inner_id, self._owner_address(inner_id)))
+        for object_id, owner in named:
+            if owner.uid in self.dead:
+                failure = self.owner_died(object_id, owner.uid)
+                return self.failures.dependency(failure, task.template.name)
+        return None
+
     # ---------------------------------------------------------------- holds
 
     def drop(self, object_id: bytes) -> None:

@@ -232,6 +232,9 @@ class Lives:
             self.die(actor, why, why)
         elif not actor.restarts_left or actor.ending or actor.creation is None:
             self.die(actor, "worker died", why)
+        elif (fatal := self._ledger.fatal_argument(actor.creation)) is not None:
+            actor.failure = fatal
+            self.die(actor, "constructor failed", why)
         else:
             self._restart(actor, actor.creation, why)
 

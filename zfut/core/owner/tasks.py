@@ -150,8 +150,11 @@ class Tasks:
         charged = len(lost) == 1 and not lease.killed
         again: list[Task] = []
         for task in lost:
+            fatal = self._ledger.fatal_argument(task)
             if task.cancelled:
                 self.fail(task, self._cancelled(task))
+            elif fatal is not None:
+                self.fail(task, fatal)
             elif charged and task.retries_left == 0:
                 name = task.template.name
                 failures = self._ledger.failures

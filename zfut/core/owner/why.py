@@ -173,7 +173,9 @@ class Why:
                 "contained_in": row.contained_in,
                 "contains": [name.hex() for name, _ in row.contains],
                 "lineage": row.lineage + len(row.lineage_tokens or ()),
-                "borrowers": sorted({uid.hex() for uid in (row.borrowers or {}).values()}),
+                "borrowers": sorted(
+                    dict.fromkeys(uid.hex() for uid in (row.borrowers or {}).values())
+                ),
             }
 
 
