@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import zfut
+from tests.cluster.leftovers import until
 from zfut.errors import ActorDiedError, OwnerDiedError, UsageError
 
 pytestmark = pytest.mark.cluster
@@ -74,7 +75,7 @@ def test_the_papers_rule_ends_the_holder_too(start: Any) -> None:
     holder = Holder.remote()
     kill_the_owner(holder)
     with pytest.raises(ActorDiedError, match="shared the fate"):
-        zfut.get(holder.look.remote(), timeout=WAIT_S)
+        until(lambda: zfut.get(holder.look.remote(), timeout=WAIT_S) != "mine", "it ends")
 
 
 def test_another_word_is_refused(start: Any) -> None:
