@@ -23,6 +23,8 @@ class GetTimeoutError(ZfutError, TimeoutError):
     def fact(self) -> str:
         refs = "ref is" if self.total == 1 else "refs are"
         late = f"{self.missing} of {self.total} {refs} not ready after {self.timeout_s:g} s"
+        if "\n" in self.detail:  # a chain of causes, a line each
+            return f"{late}{because(self.detail)}\n"
         return f"{late}{because(self.detail)}."
 
 

@@ -138,7 +138,7 @@ class Waits(Values):
             f"{short(ref.binary())} {self.describe(ref.binary())}" for ref in waiting[:3]
         )
         if waiting and timeout_s:
-            what += "\n" + self.causes(waiting[0].binary(), near=True) + "\n"
+            what += "\n" + self.causes(waiting[0].binary(), near=True)
         total = total or len(refs)
         return errors.GetTimeoutError(len(waiting), total, float(timeout_s or 0), what)
 
@@ -168,7 +168,8 @@ class Waits(Values):
             return STATE_NAMES[row.state].lower()
         name = f"{task.template.name}()"
         if task.waiting_on:
-            return f"{name} waits for {task.waiting_on} arguments"
+            plural = "s" if task.waiting_on > 1 else ""
+            return f"{name} waits for {task.waiting_on} argument{plural}"
         if task.actor_id:
             return f"{name} {self._why_called(task)}"
         if task.lease is not None:

@@ -51,9 +51,9 @@ def test_a_chain_through_arguments_and_workers(tmp_path: Path) -> None:
         "is made by add(), which waits for arguments",
         "is made by add(), which waits for arguments",
         "outer(), which was sent to worker",
-        "runs in process",
+        "outer() runs in process",
         "block(), which was sent to worker",
-        "it runs in process",
+        "block() runs in process",
     ]
     assert len(lines) == len(said), lines
     for depth, (line, part) in enumerate(zip(lines, said, strict=True)):
@@ -179,7 +179,7 @@ def test_a_get_that_takes_long_says_once_why(
         zfut.get(ref, timeout=1)
     said = [record.getMessage() for record in caplog.records if "has waited" in record.message]
     assert len(said) == 1
-    assert "it runs in process" in said[0]
+    assert "block() runs in process" in said[0]
     until.write_bytes(b"")
     assert zfut.get(ref, timeout=WAIT_S) == 1
 

@@ -112,6 +112,7 @@ class WorkerMachine:
             return cause
         objects = self.owner.ledger.objects
         me = self.owner.ledger.uid
+        runs = f"{self.executor.name_of(task_id)} runs in process {short(me)}"
         waits = [objects.waits[call] for call in self._blocking if call in objects.waits]
         pending = [
             Question(me, "object", name)
@@ -120,12 +121,10 @@ class WorkerMachine:
             if name in objects.rows and objects.rows[name].state in (PENDING, FREED)
         ]
         if pending:
-            return Cause(f"it runs in process {short(me)} and waits there for others", pending)
+            return Cause(f"{runs} and waits there for others", pending)
         if self.owner.ledger.memory.waiting:
-            return Cause(
-                f"it runs in process {short(me)}, where a value waits for room in the store"
-            )
-        return Cause(f"it runs in process {short(me)}")
+            return Cause(f"{runs}, where a value waits for room in the store")
+        return Cause(runs)
 
     def wake_at(self) -> int | None:
         """When to hand in a Woken event."""

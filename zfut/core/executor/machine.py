@@ -363,6 +363,16 @@ class ExecutorMachine:
         """Whether others still use what this process owns: it may not go before they are done."""
         return any(row.borrowers or row.lineage_tokens for row in self._owner.rows.values())
 
+    def name_of(self, task_id: bytes) -> str:
+        """Return what a user calls a call that runs here."""
+        call = self.inbox.running.get(task_id)
+        if call is None:
+            return "it"
+        if call.kind == METHOD:
+            return f"{self.actor_name}.{call.spec.function.decode()}()"
+        name, _ = self.inbox.functions.get(call.spec.function, ("a task", b""))
+        return f"{name}()"
+
     def tell(self, task_id: bytes) -> Cause | None:
         """Say where a call that was sent here is; None: it runs."""
         me = self._owner.ledger.uid
