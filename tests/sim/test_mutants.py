@@ -236,9 +236,9 @@ def call_overtakes_one_that_waits(patch: pytest.MonkeyPatch) -> None:
 def call_does_not_hold_its_actor(patch: pytest.MonkeyPatch) -> None:
     right = Calls.submit
 
-    def mutant(self: Calls, task: Any) -> None:
+    def mutant(self: Calls, task: Any, **given: bool) -> None:
         task.weak = True
-        right(self, task)
+        right(self, task, **given)
 
     patch.setattr(Calls, "submit", mutant)
 

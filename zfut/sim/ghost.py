@@ -310,7 +310,8 @@ class Ghost:
 
     def _was_interrupted(self, actor: TrueActor, retries: int) -> bool:
         dead = [uid for uid in actor.workers if not self._cluster.lives(uid)]
-        return retries >= 0 and (actor.restarted or retries < len(dead))
+        used = retries if not self.lost else 0  # making lost values again uses tries up too
+        return retries >= 0 and (actor.restarted or used < len(dead))
 
     def _no_worker_starts(self) -> bool:
         """Whether so many were killed that the node may have given up on starting any."""

@@ -27,8 +27,11 @@ class Calls:
 
     # ---------------------------------------------------------------- calling
 
-    def submit(self, task: Task) -> None:
-        """User code called a method; its returns are owned here, its order is fixed now."""
+    def submit(self, task: Task, *, again: bool = False) -> None:
+        """User code called a method; its returns are owned here, its order is fixed now.
+
+        One that runs ``again`` goes first: those that are queued may wait for its result.
+        """
         assert task.actor_owner is not None
         known = task.actor_id in self.actors.actors
         actor = self.actors.get(task.actor_id, task.actor_owner)
@@ -39,7 +42,10 @@ class Calls:
         if actor.state == "dead":
             self._fail_call(actor, task)
             return
-        actor.queue.append(task)
+        if again:
+            actor.queue.appendleft(task)
+        else:
+            actor.queue.append(task)
         self.actors.touch(actor)
 
     def _follow(self, actor: Actor) -> None:

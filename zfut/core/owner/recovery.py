@@ -156,7 +156,7 @@ class Recovery:
             elif row.state == FAILED and failure is None:
                 failure = row.value if isinstance(row.value, bytes) else b""
         if task.actor_id:
-            self._calls.submit(task)
+            self._calls.submit(task, again=True)
         if failure is not None:
             self._ledger.unblocked.append((task, failure))
         elif not task.waiting_on:
