@@ -323,6 +323,8 @@ class OwnerMachine:
         match message:
             case m.LocateObjects():
                 self.ledger.on_locate(sender, message)
+                for object_id in message.object_ids:
+                    self.recovery.need(object_id)  # it may be there no more
             case m.ObjectReady():
                 self.ledger.on_ready(message, payload)
             case m.RegisterBorrows():
