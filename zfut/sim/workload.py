@@ -61,6 +61,7 @@ class Workload:
         held: list[Opened] = []
         views: list[Handle] = []
         payload: list[bytes] = []
+        scope: Scope | None = None
         try:
             plan = yield from self._open(thread, call, held)
             views += [opened.view for opened in held if opened.view is not None]
@@ -90,7 +91,11 @@ class Workload:
             thread.in_code = False
             process.keep_arguments(views, spec.task_id)
             self._exits(process, call, wanted.code)
-        scope.drop_all()
+        if scope is not None:
+            scope.drop_all()
+            return
+        for opened in held:  # an argument was gone before user code began
+            opened.drop()
 
     def _exits(self, process: Process, call: Call, code: int) -> None:
         ghost = process.cluster.ghost
