@@ -53,7 +53,7 @@ class Workload:
 
     # ---------------------------------------------------------------- what a worker runs
 
-    def run_call(self, thread: Thread, call: Call) -> Code:
+    def run_call(self, thread: Thread, call: Call) -> Code:  # noqa: PLR0915  one call, from its arguments to its answer
         """Run one call as ``zfut.actors.user_code`` does: open, run, answer, let go."""
         process = thread.process
         spec = call.spec
