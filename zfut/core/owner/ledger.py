@@ -269,6 +269,7 @@ class Ledger:
     def finish_returns(self, task: Task, values: tuple[Value, ...], payload: bytes) -> None:
         """Record what a call of ours returned; what nobody wants any more is cleaned up."""
         rows = self.objects.rows
+        task.again = False
         offset = 0
         again: list[ObjectRow] = []
         for index, value in enumerate(values):
@@ -308,6 +309,7 @@ class Ledger:
 
     def fail_returns(self, task: Task, failure: bytes) -> None:
         """The call failed: so do all its return values."""
+        task.again = False
         for index in range(task.num_returns):
             object_id = task.task_id + (index + 1).to_bytes(4, "big")
             row = self.objects.rows.get(object_id)

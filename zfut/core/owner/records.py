@@ -67,6 +67,7 @@ class Task(Struct, gc=False):
     cost_ns: int = 0  # Submission.push: what it was thought to take
     alone: bool = False  # retry: its worker died with others in flight
     cancelled: bool = False  # cancel
+    again: bool = False  # Recovery: it runs to make a lost value again
 
 
 class Creation(Struct, gc=False):

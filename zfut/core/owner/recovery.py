@@ -61,10 +61,7 @@ class Recovery:
 
     def _is_under_way(self, row: ObjectRow) -> bool:
         """Whether the call that makes it runs again already, for another of its results."""
-        task = row.made_by
-        return task is not None and any(
-            other.state == PENDING for _, other in self._ledger.lineage.results(task)
-        )
+        return row.made_by is not None and row.made_by.again
 
     def _revive(self, object_id: bytes, row: ObjectRow, owner: Address) -> None:
         """The value of a borrowed object is wanted again: its owner makes it if it must."""
@@ -129,11 +126,10 @@ class Recovery:
 
     def _expect_results(self, task: Task) -> bool:
         """What the call made and is gone is pending again. Returns whether it runs already."""
-        results = [row for _, row in self._ledger.lineage.results(task)]
-        under_way = any(row.state == PENDING for row in results)
-        for row in results:
+        for _, row in self._ledger.lineage.results(task):
             if row.state == FREED:
                 row.state, row.task = PENDING, task
+        under_way, task.again = task.again, True
         return under_way
 
     def _run_again(self, task: Task) -> list[bytes]:
