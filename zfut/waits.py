@@ -12,11 +12,11 @@ from zfut.binding import Refs
 from zfut.context import running
 from zfut.core import events as e
 from zfut.core.owner.records import FAILED, READY, STATE_NAMES, Task
+from zfut.core.owner.why import amounts
 from zfut.ids import short
 from zfut.refs import ObjectRef
 from zfut.values import Values
 from zfut.waiting import Pending
-from zfut.wire.specs import Demand
 
 log = logging.getLogger("zfut")
 
@@ -182,7 +182,7 @@ class Waits(Values):
             lease = actor.lease if actor is not None else None
             if lease is not None and not lease.worker:
                 demand = actor.creation.template.demand if actor and actor.creation else ()
-                return f"waits for its actor, which waits for a worker ({_amounts(demand)})"
+                return f"waits for its actor, which waits for a worker ({amounts(demand)})"
             return "waits for its actor to be created"
         if actor.state == "restarting":
             return "waits for its actor, which is being restarted"
@@ -195,7 +195,7 @@ class Waits(Values):
         key = self.owner.tasks.submission.keys.get((task.template.demand, task.depth))
         if key is not None and key.why:
             return f"a node: {key.why}"
-        return f"a worker ({_amounts(task.template.demand)})"
+        return f"a worker ({amounts(task.template.demand)})"
 
     def ready_split(
         self, refs: Refs, need: int, timeout_s: float | None
@@ -224,7 +224,3 @@ class Waits(Values):
                 if len(ready) == need:
                     break
         return ready
-
-
-def _amounts(demand: Demand) -> str:
-    return ", ".join(f"{kind}:{amount / 10_000:g}" for kind, amount in demand) or "no resources"

@@ -27,6 +27,11 @@ def handle_id(actor_id: bytes) -> bytes:
     return actor_id + HANDLE_SUFFIX
 
 
+def is_handle(object_id: bytes) -> bool:
+    """Whether this names an actor's handles."""
+    return object_id.endswith(HANDLE_SUFFIX)
+
+
 class Actors:
     """Facts only: the machine beside it decides and sends."""
 

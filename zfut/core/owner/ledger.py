@@ -139,6 +139,24 @@ class Ledger:
         row.submitted += 1
         return row
 
+    def hold_deps(self, task: Task) -> tuple[list[bytes], bytes | None]:
+        """Hold what a call takes as values. Returns what it waits for, and the first failure."""
+        missing: list[bytes] = []
+        failure: bytes | None = None
+        for _, object_id, owner in task.deps:
+            row = self.hold_argument(object_id, owner)
+            if row.state in (PENDING, FREED):
+                task.waiting_on += 1
+                if row.waiters is None:
+                    row.waiters = [task]
+                else:
+                    row.waiters.append(task)
+                missing.append(object_id)
+                self.locate(object_id, row)
+            elif row.state == FAILED and failure is None:
+                failure = row.value if isinstance(row.value, bytes) else b""
+        return missing, failure
+
     def release_arguments(self, task: Task) -> None:
         """The call ended: it carries its references no more."""
         rows = self.objects.rows

@@ -19,7 +19,7 @@ Invariants, checked by ``Lineage.check``:
 
 from __future__ import annotations
 
-from zfut.core.owner.actors import HANDLE_SUFFIX
+from zfut.core.owner.actors import is_handle
 from zfut.core.owner.records import ObjectRow, Task
 
 TASK_BYTES = 600
@@ -116,11 +116,6 @@ def arguments(task: Task) -> list[bytes]:
     names = [object_id for _, object_id, _ in task.deps]
     names.extend(object_id for object_id, _ in task.nested if not is_handle(object_id))
     return names
-
-
-def is_handle(object_id: bytes) -> bool:
-    """Whether this names an actor's handles."""
-    return object_id.endswith(HANDLE_SUFFIX)
 
 
 def footprint(task: Task) -> int:

@@ -18,7 +18,7 @@ from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Failures, Ledger
 from zfut.core.owner.lives import Lives
-from zfut.core.owner.records import FAILED, FREED, PENDING, ObjectRow, Task, Wait
+from zfut.core.owner.records import FREED, PENDING, ObjectRow, Task, Wait
 from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.tasks import Tasks
 from zfut.core.owner.why import Cause, Why, answer
@@ -137,19 +137,9 @@ class OwnerMachine:
             self._ready(task)
 
     def _hold_deps(self, task: Task) -> bytes | None:
-        failure: bytes | None = None
-        for _, object_id, owner in task.deps:
-            row = self.ledger.hold_argument(object_id, owner)
-            if row.state in (PENDING, FREED):
-                task.waiting_on += 1
-                if row.waiters is None:
-                    row.waiters = [task]
-                else:
-                    row.waiters.append(task)
-                self.ledger.locate(object_id, row)
-                self.recovery.need(object_id)
-            elif row.state == FAILED and failure is None:
-                failure = row.value if isinstance(row.value, bytes) else b""
+        missing, failure = self.ledger.hold_deps(task)
+        for object_id in missing:
+            self.recovery.need(object_id)  # it may be there no more
         return failure
 
     def _ready(self, task: Task) -> None:

@@ -18,6 +18,7 @@ Invariants, checked by ``Objects.check``:
 
 from __future__ import annotations
 
+from zfut.core.owner.actors import is_handle
 from zfut.core.owner.records import (
     ACTOR,
     FAILED,
@@ -51,7 +52,7 @@ class Objects:
         row = self.rows.get(object_id)
         if row is None:
             row = ObjectRow(owner=owner)
-            if object_id.endswith(b"\x00\x00\x00\x00"):
+            if is_handle(object_id):
                 row.state = ACTOR
             self.rows[object_id] = row
         return row

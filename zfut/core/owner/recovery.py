@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zfut.core.owner.actors import is_handle
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Ledger
-from zfut.core.owner.lineage import is_handle
-from zfut.core.owner.records import FAILED, FREED, PENDING, STORED, ObjectRow, Task
+from zfut.core.owner.records import FREED, PENDING, STORED, ObjectRow, Task
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, Stored
 
@@ -138,19 +138,9 @@ class Recovery:
             return []
         task.attempt += 1
         task.retries_left -= 1 if task.retries_left > 0 else 0
-        missing: list[bytes] = []
-        failure: bytes | None = None
         for object_id, owner in task.nested:
             self._ledger.hold_argument(object_id, owner)
-        for _, object_id, owner in task.deps:
-            row = self._ledger.hold_argument(object_id, owner)
-            if row.state in (PENDING, FREED):
-                task.waiting_on += 1
-                row.waiters = [*(row.waiters or ()), task]
-                missing.append(object_id)
-                self._ledger.locate(object_id, row)
-            elif row.state == FAILED and failure is None:
-                failure = row.value if isinstance(row.value, bytes) else b""
+        missing, failure = self._ledger.hold_deps(task)
         if task.actor_id:
             self._calls.submit(task, again=True)
         if failure is not None:
