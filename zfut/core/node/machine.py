@@ -71,9 +71,7 @@ class NodeMachine:
                 elif isinstance(message, m.Hello):
                     self._on_hello(sender, message, now)
             case e.ProcessStarted(uid, pid):
-                worker = self.granting.pool.workers.get(uid)
-                if worker is not None:
-                    worker.pid = pid
+                self._on_process_started(uid, pid)
             case e.ProcessEnded(uid, why):
                 self._on_process_ended(uid, why, now)
             case e.Woken():
@@ -113,8 +111,14 @@ class NodeMachine:
 
     # ---------------------------------------------------------------- messages
 
+    def _on_process_started(self, uid: bytes, pid: int) -> None:
+        worker = self.granting.pool.workers.get(uid)
+        if worker is not None:
+            worker.pid = pid
+
     def _on_hello(self, sender: bytes, message: m.Hello, now: int) -> None:
         if message.kind == "worker":
+            self._on_process_started(sender, message.pid)  # its own word may come first
             self.granting.worker_ready(sender, now)
         elif message.kind == "driver":
             self.drivers[sender] = message.pid

@@ -37,6 +37,7 @@ def report(node: NodeMachine, topic: str) -> dict[str, Any]:
             "runs": _label(node, worker.lease),
         }
         for worker in node.granting.pool.workers.values()
+        if worker.pid  # 0 means no process yet, and to ``kill`` the whole process group
     ]
     answer["waiting"] = [
         {
