@@ -1,0 +1,311 @@
+"""The reference table against its dumb second version, in any history of holds.
+
+A program puts, calls, copies and drops; workers return values with references inside and keep
+their arguments; borrowers register, release, downgrade and die; an owner that we borrow from
+answers, or dies.  After each step both say which rows there are, who holds them, and which values
+are freed; at the end nobody holds anything and nothing is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.core.dumb_owner import FAILED, INLINE, STORED, Call, Ref, Returned
+from tests.core.owner_pair import SIZE, Pair
+from tests.core.owner_world import ME
+from tests.core.state_machines import assert_it_sees, limits
+from zfut.core.owner.borrowing import Borrowing
+from zfut.core.owner.ledger import Ledger
+from zfut.wire.specs import CANCELLED, RAISED
+
+T = TypeVar("T")
+LIMITS = limits(examples=120, steps=40)
+
+which = st.integers(0, 30)
+several = st.lists(which, max_size=3)
+tries = st.sampled_from((0, 50, -1))
+forms = st.sampled_from((INLINE, STORED, STORED, FAILED))
+
+
+def pick(items: Sequence[T], at: int) -> T:
+    """Return one of ``items``."""
+    return items[at % len(items)]
+
+
+class ReferenceTable(RuleBasedStateMachine):
+    """Histories of one owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = Pair()
+        self.world, self.dumb = self.pair.world, self.pair.dumb
+        self.borrowers = [self.world.process() for _ in range(3)]
+        self.owners = [self.world.process() for _ in range(2)]
+        self.released: list[tuple[bytes, bytes, bytes]] = []
+        self.gone: list[bytes] = []
+
+    def some(self, at: list[int]) -> list[bytes]:
+        """Return some of what user code has."""
+        held = self.pair.held()
+        return [pick(held, each) for each in at] if held else []
+
+    def running(self) -> list[Call]:
+        """Return the calls that are at a worker."""
+        self.world.settle()
+        return [self.dumb.calls[name] for name in self.world.in_flight]
+
+    def done(self, *, settle: bool) -> None:
+        """Compare, unless the machine is to settle with what comes next."""
+        if settle:
+            self.pair.compare()
+
+    # ---------------------------------------------------------------- user code
+
+    @initialize()
+    def begin(self) -> None:
+        self.pair.compare()
+
+    @rule(inside=several, stored=st.booleans(), settle=st.booleans())
+    def put(self, inside: list[int], *, stored: bool, settle: bool) -> None:
+        self.pair.put(self.some(inside), stored=stored)
+        self.done(settle=settle)
+
+    @rule(deps=several, nested=several, results=st.integers(1, 2), left=tries, settle=st.booleans())
+    def submit(
+        self, deps: list[int], nested: list[int], results: int, left: int, settle: bool
+    ) -> None:
+        self.pair.submit(self.some(deps), self.some(nested), results, left)
+        self.done(settle=settle)
+
+    @precondition(lambda self: self.pair.held())
+    @rule(at=which)
+    def copy(self, at: int) -> None:
+        self.pair.arrive(pick(self.pair.held(), at))
+        self.pair.compare()
+
+    @precondition(lambda self: self.pair.held())
+    @rule(at=which, settle=st.booleans())
+    def drop(self, at: int, *, settle: bool) -> None:
+        name = pick(self.pair.held(), at)
+        self.pair.drop(name)
+        if name not in self.dumb.things:
+            self.gone.append(name)
+        self.done(settle=settle)
+
+    @precondition(lambda self: self.pair.held())
+    @rule(at=which, force=st.booleans())
+    def cancel(self, at: int, *, force: bool) -> None:
+        self.pair.cancel(pick(self.pair.held(), at), force=force)
+        self.pair.compare()
+
+    @precondition(lambda self: self.pair.held())
+    @rule(at=st.lists(which, min_size=1, max_size=3), need=which, fail_fast=st.booleans())
+    def wait(self, at: list[int], need: int, *, fail_fast: bool) -> None:
+        names = sorted(set(self.some(at)))
+        self.pair.wait(names, 1 + need % len(names), fail_fast=fail_fast)
+        self.pair.compare()
+
+    @rule()
+    def stop_waiting(self) -> None:
+        self.pair.stop_waiting()
+        self.pair.compare()
+
+    @precondition(lambda self: self.gone)
+    @rule(at=which)
+    def a_reference_comes_back(self, at: int) -> None:
+        """It names something of ours that nobody held a moment ago."""
+        name = pick(self.gone, at)
+        if self.pair.owner_of(name) not in self.dumb.dead:
+            self.pair.arrive(name)
+        self.pair.compare()
+
+    # ---------------------------------------------------------------- workers
+
+    def value(self, call: Call, worker: bytes, form: str, inside: list[int]) -> Returned:
+        """Return a value of ``worker`` that holds arguments of its call, and something new."""
+        offset = self.world.place(SIZE) if form == STORED else 0
+        if form == FAILED:
+            return Returned(FAILED)
+        refs: list[Ref] = []
+        for at in inside:
+            names = [*call.arguments, self.world.object_of(worker)]
+            name = pick(names, at)
+            owner = self.pair.owner_of(name)
+            token = b"" if owner == ME else self.world.token(worker)
+            refs.append(Ref(name, owner, token))
+        return Returned(form, tuple(refs), worker, offset)
+
+    def values(self, call: Call, form: str, inside: list[int]) -> list[Returned]:
+        worker = self.world.in_flight[call.name][0]
+        return [self.value(call, worker, form, inside) for _ in call.results]
+
+    @precondition(lambda self: self.world.in_flight)
+    @rule(at=which, form=forms, inside=several, keeps=st.booleans(), settle=st.booleans())
+    def finish(self, at: int, form: str, inside: list[int], *, keeps: bool, settle: bool) -> None:
+        call = pick(self.running(), at)
+        returned = self.values(call, form, inside)
+        if keeps:
+            self.pair.finish_keeping(call, returned)
+        else:
+            self.pair.finish(call, returned)
+        self.done(settle=settle)
+
+    @precondition(lambda self: self.world.in_flight)
+    @rule(at=which, how=st.sampled_from(("raised", "again", "back", "dies")))
+    def do_not_finish(self, at: int, how: str) -> None:
+        call = pick(self.running(), at)
+        if how == "dies":
+            self.pair.end_process(self.world.in_flight[call.name][0])
+        elif how == "again":
+            self.pair.try_again(call)
+        elif how == "back":
+            self.pair.push_back(call)
+        else:
+            self.pair.fail(call, CANCELLED if call.cancelled else RAISED)
+        self.pair.compare()
+
+    @precondition(lambda self: self.world.workers and self.dumb.calls)
+    @rule(at=which, form=forms, inside=several)
+    def answer_late(self, at: int, form: str, inside: list[int]) -> None:
+        self.world.settle()
+        if self.world.workers:
+            worker = pick(sorted(self.world.workers), at)
+            call = pick(list(self.dumb.calls.values()), at)
+            values = [self.value(call, worker, form, inside) for _ in call.results]
+            self.pair.answer_late(call, worker, values)
+        self.pair.compare()
+
+    # ---------------------------------------------------------------- those who borrow from us
+
+    @precondition(lambda self: self.borrowers)
+    @rule(who=which, issuer=which, at=which, twice=st.booleans())
+    def register(self, who: int, issuer: int, at: int, *, twice: bool) -> None:
+        borrower, sender = pick(self.borrowers, who), pick(self.borrowers, issuer)
+        ours = [name for name, thing in self.dumb.things.items() if thing.owner == ME]
+        name = pick([*ours, *self.gone, self.world.object_of(ME)], at)
+        token = self.world.token(sender)
+        self.pair.compare()
+        held = self.pair.register(sender, borrower, name, token)
+        if twice:
+            assert self.pair.register(sender, borrower, name, token) == held
+        self.pair.compare()
+
+    @precondition(lambda self: self.dumb.users or self.dumb.remakers)
+    @rule(at=which, settle=st.booleans())
+    def release(self, at: int, *, settle: bool) -> None:
+        held = {**self.dumb.users, **self.dumb.remakers}
+        token = pick(sorted(held), at)
+        name, holder = held[token]
+        self.pair.release(token, name, holder)
+        self.released.append((token, name, holder))
+        self.done(settle=settle)
+
+    @precondition(lambda self: self.released)
+    @rule(at=which)
+    def release_again(self, at: int) -> None:
+        token, name, holder = pick(self.released, at)
+        if holder not in self.dumb.dead:
+            self.pair.release(token, name, holder)
+        self.pair.compare()
+
+    @precondition(lambda self: self.dumb.users)
+    @rule(at=which)
+    def downgrade(self, at: int) -> None:
+        self.pair.downgrade(pick(sorted(self.dumb.users), at))
+        self.pair.compare()
+
+    @precondition(lambda self: self.dumb.remakers)
+    @rule(at=which)
+    def revive(self, at: int) -> None:
+        self.pair.revive(pick(sorted(self.dumb.remakers), at))
+        self.pair.compare()
+
+    @precondition(lambda self: self.borrowers)
+    @rule(at=which)
+    def a_borrower_dies(self, at: int) -> None:
+        borrower = pick(self.borrowers, at)
+        self.borrowers.remove(borrower)
+        self.pair.end_process(borrower)
+        self.pair.compare()
+
+    # ---------------------------------------------------------------- those we borrow from
+
+    @precondition(lambda self: self.owners)
+    @rule(who=which, at=which, covered=st.booleans())
+    def borrow(self, who: int, at: int, *, covered: bool) -> None:
+        owner = pick(self.owners, who)
+        known = [name for name, thing in self.dumb.things.items() if thing.owner == owner]
+        name = pick([*known, self.world.object_of(owner)], at)
+        things = self.dumb.things
+        open_values = [v for v in self.pair.held() if v != name and v in things]
+        open_values = [v for v in open_values if things[v].there and things[v].owner != ME]
+        cover = pick(open_values, at) if covered and open_values else b""
+        self.pair.arrive(name, cover)
+        self.pair.compare()
+
+    @precondition(lambda self: self.world.located)
+    @rule(at=which, form=forms, known=st.booleans())
+    def an_owner_answers(self, at: int, form: str, *, known: bool) -> None:
+        owner, name = pick(self.world.located, at)
+        self.world.located.remove((owner, name))
+        offset = self.world.place(SIZE) if form == STORED else 0
+        value = Returned(form, (), owner, offset) if known else None
+        self.pair.become_ready(owner, name, value)
+        self.pair.compare()
+
+    @precondition(lambda self: self.world.unanswered)
+    @rule()
+    def registrations_are_answered(self) -> None:
+        self.world.answer_registrations()
+        self.pair.compare()
+
+    @precondition(lambda self: self.owners)
+    @rule(at=which)
+    def an_owner_dies(self, at: int) -> None:
+        owner = pick(self.owners, at)
+        self.owners.remove(owner)
+        self.pair.end_process(owner)
+        self.pair.compare()
+
+    # ---------------------------------------------------------------- the end
+
+    def teardown(self) -> None:
+        """Let everything go: nothing is left."""
+        pair = self.pair
+        pair.compare()
+        pair.stop_waiting()
+        while pair.held():
+            pair.drop(pair.held()[0])
+        for token, (name, holder) in [*self.dumb.users.items(), *self.dumb.remakers.items()]:
+            pair.release(token, name, holder)
+        self.world.settle()
+        for _ in range(200):
+            pair.compare()
+            self.world.answer_registrations()
+            for owner, name in list(self.world.located):
+                self.world.located.remove((owner, name))
+                pair.become_ready(owner, name, None)
+            for call in self.running():
+                pair.fail(call, RAISED)
+            pair.compare()
+            if not self.dumb.things and not self.world.unanswered:
+                break
+        assert not pair.machine.rows
+        assert not self.world.tokens
+        assert not pair.machine.borrowing.waiting
+        assert not pair.machine.ledger.covered
+
+
+def test_holds_of_all_kinds_in_any_order() -> None:
+    run_state_machine_as_test(ReferenceTable, settings=LIMITS)
