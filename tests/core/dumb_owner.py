@@ -11,6 +11,7 @@ runs, and when a value goes that came after its last user had left (``Thing.late
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -287,16 +288,24 @@ class DumbOwner:
 
     # ---------------------------------------------------------------- counts, looked up
 
-    def counts(self, name: bytes) -> dict[str, object]:
-        """Return how often each kind of holder holds ``name``, by the columns of its row."""
+    def counts(self) -> dict[str, dict[bytes, object]]:
+        """Return who holds each object, and how often, by the columns of the rows."""
         unfinished = [call for call in self.calls.values() if call.open]
-        return {
-            "local": self.handles[name],
-            "submitted": sum(call.arguments.count(name) for call in unfinished),
-            "contained_in": sum(thing.inside.count(name) for thing in self.things.values()),
-            "lineage": sum(call.arguments.count(name) for call in self.kept),
-            "borrowers": {t: uid for t, (held, uid) in self.users.items() if held == name},
-            "lineage_tokens": {
-                t: uid for t, (held, uid) in self.remakers.items() if held == name
-            },
+        found: dict[str, dict[bytes, object]] = {
+            "local": dict(self.handles),
+            "submitted": _how_often(call.arguments for call in unfinished),
+            "contained_in": _how_often(thing.inside for thing in self.things.values()),
+            "lineage": _how_often(call.arguments for call in self.kept),
+            "borrowers": {},
+            "lineage_tokens": {},
         }
+        for column, tokens in (("borrowers", self.users), ("lineage_tokens", self.remakers)):
+            for token, (name, holder) in tokens.items():
+                held = found[column].setdefault(name, {})
+                assert isinstance(held, dict)
+                held[token] = holder
+        return found
+
+
+def _how_often(lists: Iterable[Iterable[bytes]]) -> dict[bytes, object]:
+    return dict(Counter(name for names in lists for name in names))

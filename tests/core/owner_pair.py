@@ -45,6 +45,7 @@ class Pair:
         self.dumb = DumbOwner(ME, config.lineage_max_bytes)
         self.covers: dict[bytes, list[bytes]] = {}
         self.waits: dict[int, tuple[tuple[bytes, ...], int, bool]] = {}
+        self.agree = True
         self._freed_ever: set[int] = set()
 
     def owner_of(self, name: bytes) -> bytes:
@@ -54,6 +55,16 @@ class Pair:
     def held(self) -> list[bytes]:
         """Return what user code has a handle of."""
         return [name for name, count in self.dumb.handles.items() if count > 0]
+
+    def is_recipe(self, name: bytes) -> bool:
+        """Whether only lineage names this pending object of somebody else.
+
+        Histories bring no new reference to one: the machine would protect that by its token for
+        lineage alone.
+        """
+        thing = self.dumb.things.get(name)
+        pending = thing is not None and thing.owner != ME and thing.state == PENDING
+        return pending and name in self.dumb.marks()[1]
 
     # ---------------------------------------------------------------- user code
 
@@ -113,7 +124,9 @@ class Pair:
             self.covers.setdefault(cover, []).append(name)
 
     def cancel(self, name: bytes, *, force: bool) -> None:
-        """Cancel the call that makes ``name``."""
+        """Cancel the call that makes ``name``; by force its worker dies."""
+        if force:
+            self.compare()
         self.world.step(e.Cancelled(name, force))
         thing = self.dumb.things.get(name)
         call = thing.maker if thing is not None else None
@@ -244,18 +257,14 @@ class Pair:
         self._die(uid)
 
     def _die(self, uid: bytes) -> None:
-        claimed = [
-            (thing.value.offset, SIZE)
-            for thing in self.dumb.things.values()
-            if thing.state == STORED and thing.value.creator == uid
-        ]
+        before = self._written_by(uid)
+        issued = self._issued_by(uid)
         self.world.take_told()
         lost = self.world.end_process(uid)
         told = [message for _, message in self.world.take_told()]
         (claim,) = [each for each in told if isinstance(each, m.ClaimMemory)]
         asked = [item for each in told if isinstance(each, m.AuditBorrows) for item in each.items]
-        assert sorted(claim.pieces) == sorted(claimed), "what it wrote and is needed is claimed"
-        assert sorted(asked) == sorted(self._issued_by(uid)), "what it registered is audited"
+        assert sorted(asked) == sorted(issued), "what it registered for others is audited"
         for name in lost:
             call = self.dumb.calls[name]
             if call.cancelled or not call.tries:
@@ -264,6 +273,15 @@ class Pair:
                 call.attempt += 1
                 call.tries -= call.tries > 0
         self.dumb.die(uid)
+        self.dumb.settle(set(self.world.in_flight))
+        assert self._written_by(uid) <= set(claim.pieces) <= before, "what is needed is claimed"
+
+    def _written_by(self, uid: bytes) -> set[tuple[int, int]]:
+        return {
+            (thing.value.offset, SIZE)
+            for thing in self.dumb.things.values()
+            if thing.state == STORED and thing.value.creator == uid
+        }
 
     def _issued_by(self, uid: bytes) -> list[tuple[bytes, bytes]]:
         return [
@@ -327,6 +345,7 @@ class Pair:
 
     def compare(self) -> None:
         """Settle, and assert that both say the same."""
+        self.agree = False
         self.world.settle()
         self.machine.check()
         self.dumb.settle(set(self.world.in_flight))
@@ -336,6 +355,7 @@ class Pair:
         self._compare_lineage()
         self._compare_waits()
         self._check_tokens()
+        self.agree = True
 
     def _adopt_what_went_late(self) -> None:
         for name, thing in self.dumb.things.items():
@@ -348,15 +368,15 @@ class Pair:
         rows, things = self.machine.rows, self.dumb.things
         assert set(rows) == set(things), "the rows that somebody needs"
         used, _ = self.dumb.marks()
+        counts = self.dumb.counts()
         for name, thing in things.items():
             row = rows[name]
             where = (name.hex(), thing)
             assert STATE_NAMES[row.state] == thing.state, where
             assert row.in_use() == (name in used), where
-            for column, expected in self.dumb.counts(name).items():
-                found = getattr(row, column)
-                found = {} if found is None else found
-                assert found == expected, (column, where, found, expected)
+            for column, holders in counts.items():
+                found, expected = getattr(row, column), holders.get(name)
+                assert (found or None) == (expected or None), (column, where, found, expected)
 
     def _compare_memory(self) -> None:
         freed, self.world.freed = self.world.freed, []

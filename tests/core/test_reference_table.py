@@ -30,12 +30,13 @@ from zfut.core.owner.ledger import Ledger
 from zfut.wire.specs import CANCELLED, RAISED
 
 T = TypeVar("T")
-LIMITS = limits(examples=120, steps=40)
+LIMITS = limits(examples=250, steps=50)
 
 which = st.integers(0, 30)
 several = st.lists(which, max_size=3)
-tries = st.sampled_from((0, 50, -1))
-forms = st.sampled_from((INLINE, STORED, STORED, FAILED))
+tries = st.sampled_from((50, 0, -1, 50))
+forms = st.sampled_from((STORED, INLINE, STORED, INLINE, STORED, FAILED))
+ends = st.sampled_from((STORED, "", STORED, INLINE))
 
 
 def pick(items: Sequence[T], at: int) -> T:
@@ -65,6 +66,12 @@ class ReferenceTable(RuleBasedStateMachine):
         self.world.settle()
         return [self.dumb.calls[name] for name in self.world.in_flight]
 
+    def let_go(self, name: bytes) -> None:
+        """Drop one handle."""
+        self.pair.drop(name)
+        if name not in self.dumb.things:
+            self.gone.append(name)
+
     def done(self, *, settle: bool) -> None:
         """Compare, unless the machine is to settle with what comes next."""
         if settle:
@@ -81,12 +88,34 @@ class ReferenceTable(RuleBasedStateMachine):
         self.pair.put(self.some(inside), stored=stored)
         self.done(settle=settle)
 
-    @rule(deps=several, nested=several, results=st.integers(1, 2), left=tries, settle=st.booleans())
+    @rule(
+        deps=several,
+        nested=several,
+        left=tries,
+        ends=ends,
+        inside=several,
+        forget=st.booleans(),
+    )
     def submit(
-        self, deps: list[int], nested: list[int], results: int, left: int, settle: bool
+        self,
+        deps: list[int],
+        nested: list[int],
+        left: int,
+        ends: str,
+        inside: list[int],
+        *,
+        forget: bool,
     ) -> None:
-        self.pair.submit(self.some(deps), self.some(nested), results, left)
-        self.done(settle=settle)
+        """Call, with or without keeping what was given to the call."""
+        given, hidden = self.some(deps), self.some(nested)
+        names = self.pair.submit(given, hidden, 1 + len(inside) % 2, left)
+        for name in dict.fromkeys([*given, *hidden]) if forget else ():
+            self.let_go(name)
+        call = self.dumb.things[names[0]].maker
+        self.world.settle()
+        if ends and call is not None and call.name in self.world.in_flight:
+            self.pair.finish(call, self.values(call, ends, inside))
+        self.pair.compare()
 
     @precondition(lambda self: self.pair.held())
     @rule(at=which)
@@ -97,10 +126,7 @@ class ReferenceTable(RuleBasedStateMachine):
     @precondition(lambda self: self.pair.held())
     @rule(at=which, settle=st.booleans())
     def drop(self, at: int, *, settle: bool) -> None:
-        name = pick(self.pair.held(), at)
-        self.pair.drop(name)
-        if name not in self.dumb.things:
-            self.gone.append(name)
+        self.let_go(pick(self.pair.held(), at))
         self.done(settle=settle)
 
     @precondition(lambda self: self.pair.held())
@@ -116,6 +142,7 @@ class ReferenceTable(RuleBasedStateMachine):
         self.pair.wait(names, 1 + need % len(names), fail_fast=fail_fast)
         self.pair.compare()
 
+    @precondition(lambda self: self.pair.waits)
     @rule()
     def stop_waiting(self) -> None:
         self.pair.stop_waiting()
@@ -126,7 +153,7 @@ class ReferenceTable(RuleBasedStateMachine):
     def a_reference_comes_back(self, at: int) -> None:
         """It names something of ours that nobody held a moment ago."""
         name = pick(self.gone, at)
-        if self.pair.owner_of(name) not in self.dumb.dead:
+        if self.pair.owner_of(name) not in self.dumb.dead and not self.pair.is_recipe(name):
             self.pair.arrive(name)
         self.pair.compare()
 
@@ -162,7 +189,7 @@ class ReferenceTable(RuleBasedStateMachine):
         self.done(settle=settle)
 
     @precondition(lambda self: self.world.in_flight)
-    @rule(at=which, how=st.sampled_from(("raised", "again", "back", "dies")))
+    @rule(at=which, how=st.sampled_from(("again", "dies", "back", "raised")))
     def do_not_finish(self, at: int, how: str) -> None:
         call = pick(self.running(), at)
         if how == "dies":
@@ -231,37 +258,52 @@ class ReferenceTable(RuleBasedStateMachine):
         self.pair.revive(pick(sorted(self.dumb.remakers), at))
         self.pair.compare()
 
-    @precondition(lambda self: self.borrowers)
-    @rule(at=which)
-    def a_borrower_dies(self, at: int) -> None:
-        borrower = pick(self.borrowers, at)
-        self.borrowers.remove(borrower)
-        self.pair.end_process(borrower)
-        self.pair.compare()
-
     # ---------------------------------------------------------------- those we borrow from
 
     @precondition(lambda self: self.owners)
-    @rule(who=which, at=which, covered=st.booleans())
-    def borrow(self, who: int, at: int, *, covered: bool) -> None:
+    @rule(who=which, at=which)
+    def borrow(self, who: int, at: int) -> None:
         owner = pick(self.owners, who)
-        known = [name for name, thing in self.dumb.things.items() if thing.owner == owner]
-        name = pick([*known, self.world.object_of(owner)], at)
-        things = self.dumb.things
-        open_values = [v for v in self.pair.held() if v != name and v in things]
-        open_values = [v for v in open_values if things[v].there and things[v].owner != ME]
-        cover = pick(open_values, at) if covered and open_values else b""
-        self.pair.arrive(name, cover)
+        self.pair.arrive(pick(self.objects_of(owner), at))
         self.pair.compare()
 
-    @precondition(lambda self: self.world.located)
-    @rule(at=which, form=forms, known=st.booleans())
-    def an_owner_answers(self, at: int, form: str, *, known: bool) -> None:
-        owner, name = pick(self.world.located, at)
+    def objects_of(self, owner: bytes) -> list[bytes]:
+        """Return what we know of ``owner``, and something new."""
+        known = [name for name, thing in self.dumb.things.items() if thing.owner == owner]
+        usable = [name for name in known if not self.pair.is_recipe(name)]
+        return [*usable, self.world.object_of(owner)]
+
+    def borrowed(self) -> list[bytes]:
+        """Return what user code has from the other owners."""
+        return [name for name in self.pair.held() if self.pair.owner_of(name) in self.owners]
+
+    @precondition(lambda self: self.borrowed())
+    @rule(at=which, form=forms, inner=several, settle=st.booleans())
+    def read(self, at: int, form: str, inner: list[int], *, settle: bool) -> None:
+        """Get a borrowed value; the references in it are protected by it for now."""
+        name = pick(self.borrowed(), at)
+        owner = self.pair.owner_of(name)
+        self.pair.wait([name], 1, fail_fast=True)
+        self.pair.compare()
+        if (owner, name) in self.world.located:
+            self.answer(owner, name, form)
+        if self.dumb.things[name].there:
+            for each in inner:
+                found = pick(self.objects_of(pick(self.owners, each)), each)
+                if found != name:
+                    self.pair.arrive(found, name)
+        self.done(settle=settle)
+
+    def answer(self, owner: bytes, name: bytes, form: str) -> None:
+        """Let the owner of ``name`` say what it is; nothing if it is gone."""
         self.world.located.remove((owner, name))
         offset = self.world.place(SIZE) if form == STORED else 0
-        value = Returned(form, (), owner, offset) if known else None
-        self.pair.become_ready(owner, name, value)
+        self.pair.become_ready(owner, name, Returned(form, (), owner, offset) if form else None)
+
+    @precondition(lambda self: self.world.located)
+    @rule(at=which, form=ends)
+    def an_owner_answers(self, at: int, form: str) -> None:
+        self.answer(*pick(self.world.located, at), form)
         self.pair.compare()
 
     @precondition(lambda self: self.world.unanswered)
@@ -270,12 +312,14 @@ class ReferenceTable(RuleBasedStateMachine):
         self.world.answer_registrations()
         self.pair.compare()
 
-    @precondition(lambda self: self.owners)
+    @precondition(lambda self: self.borrowers or self.owners)
     @rule(at=which)
-    def an_owner_dies(self, at: int) -> None:
-        owner = pick(self.owners, at)
-        self.owners.remove(owner)
-        self.pair.end_process(owner)
+    def somebody_dies(self, at: int) -> None:
+        uid = pick([*self.borrowers, *self.owners], at)
+        for living in (self.borrowers, self.owners):
+            if uid in living:
+                living.remove(uid)
+        self.pair.end_process(uid)
         self.pair.compare()
 
     # ---------------------------------------------------------------- the end
@@ -283,6 +327,8 @@ class ReferenceTable(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything go: nothing is left."""
         pair = self.pair
+        if not pair.agree:
+            return
         pair.compare()
         pair.stop_waiting()
         while pair.held():
@@ -294,8 +340,7 @@ class ReferenceTable(RuleBasedStateMachine):
             pair.compare()
             self.world.answer_registrations()
             for owner, name in list(self.world.located):
-                self.world.located.remove((owner, name))
-                pair.become_ready(owner, name, None)
+                self.answer(owner, name, "")
             for call in self.running():
                 pair.fail(call, RAISED)
             pair.compare()
