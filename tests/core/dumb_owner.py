@@ -234,7 +234,7 @@ class DumbOwner:
 
     def _stays(self, thing: Thing) -> bool:
         """Whether its value outlives its last user, if lineage names it."""
-        return thing.owner == self.me and (thing.late or not thing.again)
+        return thing.late or (thing.owner == self.me and not thing.again)
 
     def _let_value_go(self, thing: Thing) -> None:
         value = thing.value

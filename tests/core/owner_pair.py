@@ -57,14 +57,14 @@ class Pair:
         return [name for name, count in self.dumb.handles.items() if count > 0]
 
     def is_recipe(self, name: bytes) -> bool:
-        """Whether only lineage names this pending object of somebody else.
+        """Whether lineage alone names this object of somebody else, which is not freed here.
 
         Histories bring no new reference to one: the machine would protect that by its token for
         lineage alone.
         """
         thing = self.dumb.things.get(name)
-        pending = thing is not None and thing.owner != ME and thing.state == PENDING
-        return pending and name in self.dumb.marks()[1]
+        kept = thing is not None and thing.owner != ME and thing.state not in (FREED, FAILED)
+        return kept and name in self.dumb.marks()[1]
 
     # ---------------------------------------------------------------- user code
 
@@ -339,6 +339,7 @@ class Pair:
         thing = self.dumb.things.get(name)
         if thing is not None and thing.state == PENDING:
             thing.state, thing.value = state, value or Returned(FAILED)
+            thing.late = name not in self.dumb.marks()[0]
         self.dumb.sweep()
 
     # ---------------------------------------------------------------- comparing
@@ -406,10 +407,18 @@ class Pair:
                 del self.waits[call_id]
         assert set(self.machine.ledger.objects.waits) == set(self.waits)
 
+    def _end_covers(self) -> None:
+        """Whatever protected a value that is gone protects what was found in it."""
+        for value in [value for value in self.covers if value not in self.dumb.things]:
+            inside = self.covers.pop(value)
+            for names in self.covers.values():
+                if value in names:
+                    names.extend(inside)
+
     def _check_tokens(self) -> None:
         """Whatever we use of others is protected, and nothing is kept for no use."""
         used, named = self.dumb.marks()
-        self.covers = {v: names for v, names in self.covers.items() if v in self.dumb.things}
+        self._end_covers()
         covered = {name for names in self.covers.values() for name in names}
         kinds: dict[bytes, set[str]] = {}
         for token in self.world.tokens.values():
@@ -419,11 +428,11 @@ class Pair:
         for name, thing in self.dumb.things.items():
             if thing.owner == ME or thing.owner in self.dumb.dead or name in covered:
                 continue
-            if name in used and thing.state != FREED:
+            if name in used and thing.state in (PENDING, INLINE, STORED):
                 assert USE in kinds.get(name, ()), "what is used is registered for its use"
             elif name in used:
                 assert name in kinds, "what may be wanted again is registered"
-            elif name in named:
+            elif name in named and not self.world.unanswered:
                 assert kinds.get(name) == {LINEAGE}, "what lineage names is registered as that"
         for _, holder in [*self.dumb.users.values(), *self.dumb.remakers.values()]:
             assert holder in self.world.watched, "a borrower's death is heard of"

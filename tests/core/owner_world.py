@@ -50,6 +50,7 @@ class World:
     pushed: list[bytes] = field(default_factory=list)
     freed: list[int] = field(default_factory=list)
     tokens: dict[bytes, Token] = field(default_factory=dict)
+    released: dict[bytes, Token] = field(default_factory=dict)
     unanswered: list[tuple[bytes, bytes]] = field(default_factory=list)
     located: list[tuple[bytes, bytes]] = field(default_factory=list)
     told: list[tuple[bytes, m.Message]] = field(default_factory=list)
@@ -81,7 +82,7 @@ class World:
 
     def object_of(self, owner: bytes) -> bytes:
         """Name an object of somebody else."""
-        return owner + self.number().to_bytes(8, "big") + FIRST_RETURN
+        return owner + self.number().to_bytes(8, "big") + FIRST_RETURN  # later: greater
 
     def place(self, size_bytes: int) -> int:
         """Name a place in the memory of another process."""
@@ -202,8 +203,9 @@ class World:
                     self.unanswered.append((owner, token))
             case m.ReleaseBorrows(items):
                 for name, token in items:
-                    held = self.tokens.pop(token)
+                    held = self.tokens.pop(token, None) or self.released[token]
                     assert (held.name, held.owner) == (name, owner)
+                    self.released[token] = held
             case m.DowngradeBorrows(items):
                 for name, token in items:
                     held = self.tokens[token]
