@@ -33,6 +33,7 @@ class Call:
     attempt: int = 0
     open: bool = True
     cancelled: bool = False
+    over: bool = False  # an argument failed for good
 
     @property
     def arguments(self) -> tuple[bytes, ...]:
@@ -159,11 +160,16 @@ class DumbOwner:
                 thing.state = FAILED
         call.open = False
 
-    def lose(self, name: bytes) -> None:
+    def forget(self, name: bytes) -> None:
         """The value of one of ours is in its store no more."""
-        used, _ = self.marks()
         self._let_value_go(self.things[name])
         self.things[name].state = FREED
+        self.sweep()
+
+    def lose(self, name: bytes) -> None:
+        """A value is lost: who uses it wants it again."""
+        used, _ = self.marks()
+        self.forget(name)
         if name in used:
             self.need(name)
         self.sweep()
@@ -182,7 +188,7 @@ class DumbOwner:
                 thing.state = FAILED
             elif call.open:
                 thing.state = PENDING
-            elif call.cancelled or not call.tries:
+            elif call.cancelled or call.over or not call.tries:
                 thing.state = FAILED
             else:
                 self._run_again(call)
@@ -270,7 +276,7 @@ class DumbOwner:
                     continue
                 if any(self.things[name].state == FAILED for name in call.deps):
                     self.fail(call)
-                    failed = True
+                    call.over = failed = True
         self.sweep()
         if self.kept_bytes() > self.limit_bytes:
             surplus = self.kept_bytes() - self.limit_bytes // 2

@@ -161,6 +161,11 @@ class Pair:
         known = sum(state not in (PENDING, FREED) for state in states)
         return failed or known >= need
 
+    def lose(self, name: bytes) -> None:
+        """A value of ours is not in its store any more."""
+        self.world.step(e.ValueLost(name, self.dumb.things[name].attempt), settle=False)
+        self.dumb.lose(name)
+
     # ---------------------------------------------------------------- executors
 
     def finish(self, call: Call, returned: list[Returned]) -> None:
@@ -396,6 +401,9 @@ class Pair:
     def _compare_lineage(self) -> None:
         lineage = self.machine.ledger.lineage
         assert list(lineage.retained) == [call.name for call in self.dumb.kept]
+        for call in self.dumb.kept:
+            task = lineage.retained[call.name]
+            assert (task.attempt, task.retries_left) == (call.attempt, call.tries)
         assert lineage.bytes == self.dumb.kept_bytes()
         assert lineage.bytes <= self.dumb.limit_bytes
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+T = TypeVar("T")
+
 FACTOR = int(os.environ.get("ZFUT_HYPOTHESIS_EXAMPLES", "0"))
 """So many examples instead of each machine's own number."""
+
+
+def pick(items: Sequence[T], at: int) -> T:
+    """Return one of ``items``."""
+    return items[at % len(items)]
 
 
 def limits(examples: int, steps: int) -> settings:

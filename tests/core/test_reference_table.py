@@ -9,8 +9,8 @@ are freed; at the end nobody holds anything and nothing is left.
 # ruff: noqa: SLF001  a mutant reaches into the machines
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
@@ -25,13 +25,12 @@ from hypothesis.stateful import (
 from tests.core.dumb_owner import FAILED, INLINE, STORED, Call, Ref, Returned
 from tests.core.owner_pair import SIZE, Pair
 from tests.core.owner_world import ME
-from tests.core.state_machines import assert_it_sees, limits
+from tests.core.state_machines import assert_it_sees, limits, pick
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.ledger import Ledger
 from zfut.wire import messages as m
 from zfut.wire.specs import CANCELLED, RAISED
 
-T = TypeVar("T")
 LIMITS = limits(examples=250, steps=50)
 
 which = st.integers(0, 30)
@@ -39,11 +38,6 @@ several = st.lists(which, max_size=3)
 tries = st.sampled_from((50, 0, -1, 50))
 forms = st.sampled_from((STORED, INLINE, STORED, INLINE, STORED, FAILED))
 ends = st.sampled_from((STORED, "", STORED, INLINE))
-
-
-def pick(items: Sequence[T], at: int) -> T:
-    """Return one of ``items``."""
-    return items[at % len(items)]
 
 
 class ReferenceTable(RuleBasedStateMachine):
