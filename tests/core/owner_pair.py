@@ -210,9 +210,7 @@ class Pair:
         worker, _ = self.world.in_flight.pop(call.name)
         self.world.recalled.discard(call.name)
         result = TaskResult(call.name, call.attempt, RETRIABLE, (Failed(5),))
-        self.world.step(
-            e.Received(worker, m.TasksFinished((result,)), b"wrong"), settle=False
-        )
+        self.world.step(e.Received(worker, m.TasksFinished((result,)), b"wrong"), settle=False)
         if call.tries and not call.cancelled:
             call.attempt += 1
             call.tries -= call.tries > 0
@@ -268,7 +266,9 @@ class Pair:
         lost = self.world.end_process(uid)
         told = [message for _, message in self.world.take_told()]
         (claim,) = [each for each in told if isinstance(each, m.ClaimMemory)]
-        asked = [item for each in told if isinstance(each, m.AuditBorrows) for item in each.items]
+        asked = [
+            item for each in told if isinstance(each, m.AuditBorrows) for item in each.items
+        ]
         assert sorted(asked) == sorted(issued), "what it registered for others is audited"
         for name in lost:
             call = self.dumb.calls[name]
@@ -300,7 +300,9 @@ class Pair:
         self.world.take_told()
         self.world.hear(sender, m.RegisterBorrows(borrower, ((name, token),)))
         holds = name in self.dumb.things and self.owner_of(name) == ME
-        answer = m.BorrowsRegistered((token,), ()) if holds else m.BorrowsRegistered((), (token,))
+        answer = (
+            m.BorrowsRegistered((token,), ()) if holds else m.BorrowsRegistered((), (token,))
+        )
         assert self.world.take_told() == [(sender, answer)]
         if holds:
             self.dumb.users[token] = (name, borrower)

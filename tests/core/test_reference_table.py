@@ -175,7 +175,9 @@ class ReferenceTable(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.in_flight)
     @rule(at=which, form=forms, inside=several, keeps=st.booleans(), settle=st.booleans())
-    def finish(self, at: int, form: str, inside: list[int], *, keeps: bool, settle: bool) -> None:
+    def finish(
+        self, at: int, form: str, inside: list[int], *, keeps: bool, settle: bool
+    ) -> None:
         call = pick(self.running(), at)
         returned = self.values(call, form, inside)
         if keeps:
