@@ -63,6 +63,9 @@ class Returned(NamedTuple):
     offset: int = 0
 
 
+NO_VALUE = Returned(PENDING)
+
+
 @dataclass(eq=False)
 class Thing:
     """An object of ours, or of somebody else whom we have a reference from."""
@@ -71,7 +74,7 @@ class Thing:
     owner: bytes
     maker: Call | None = None
     state: str = PENDING
-    value: Returned = Returned(PENDING)
+    value: Returned = NO_VALUE
     attempt: int = 0
     again: bool = False  # its call can make it again
     late: bool = False  # the value came when only lineage wanted it

@@ -38,8 +38,7 @@ NODE_OF_VALUES = b"n" * 16
 class Pair:
     """Whatever happens, happens to both."""
 
-    def __init__(self, **limits: int) -> None:
-        config = Config(**limits)
+    def __init__(self, config: Config) -> None:
         self.world = World(config)
         self.machine = self.world.machine
         self.dumb = DumbOwner(ME, config.lineage_max_bytes)
@@ -173,7 +172,7 @@ class Pair:
         worker, attempt = self.world.in_flight.pop(call.name)
         assert attempt == call.attempt, "an attempt has its own number"
         self.world.recalled.discard(call.name)
-        self._answer(worker, call, OK, returned, ())
+        self._answer(worker, call, returned, ())
         self.dumb.finish(call, returned)
 
     def finish_keeping(self, call: Call, returned: list[Returned]) -> None:
@@ -182,7 +181,7 @@ class Pair:
         self.world.recalled.discard(call.name)
         mine = sorted({name for name in call.arguments if self.owner_of(name) == ME})
         kept = tuple((name, self.world.token(worker)) for name in mine)
-        self._answer(worker, call, OK, returned, kept)
+        self._answer(worker, call, returned, kept)
         for name, token in kept:
             if name in self.dumb.things:
                 self.dumb.users[token] = (name, worker)
@@ -219,14 +218,13 @@ class Pair:
 
     def answer_late(self, call: Call, worker: bytes, returned: list[Returned]) -> None:
         """An attempt that nobody waits for any more has returned: all that it made is let go."""
-        self._answer(worker, call, OK, returned, (), attempt=call.attempt + 7)
+        self._answer(worker, call, returned, (), attempt=call.attempt + 7)
         self.dumb.freed += [value.offset for value in returned if value.state == STORED]
 
     def _answer(
         self,
         worker: bytes,
         call: Call,
-        status: int,
         returned: list[Returned],
         kept: tuple[tuple[bytes, bytes], ...],
         attempt: int = -1,
@@ -243,7 +241,7 @@ class Pair:
                 continue
             payload += b"small"
             values.append(Failed(5) if value.state == FAILED else Inline(5, 1, refs))
-        result = TaskResult(call.name, attempt, status, tuple(values), 0, kept)
+        result = TaskResult(call.name, attempt, OK, tuple(values), 0, kept)
         message = e.Received(worker, m.TasksFinished((result,)), payload)
         self.world.step(message, settle=False)
 

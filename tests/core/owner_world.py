@@ -153,7 +153,7 @@ class World:
 
     # ---------------------------------------------------------------- what it is told
 
-    def _on_send(self, to: bytes, message: m.Message) -> None:  # noqa: C901  one for each
+    def _on_send(self, to: bytes, message: m.Message) -> None:
         assert to not in self.dead, (to, message)
         match message:
             case m.RequestLease(lease_id):
@@ -216,6 +216,8 @@ class World:
                     held = self.tokens[token]
                     assert (held.name, held.owner) == (name, owner)
                     held.kind = USE
+            case _:
+                raise AssertionError(message)
 
     def hand_over(self, name: bytes, owner: bytes, token: bytes) -> None:
         """A result comes with a registration that its executor made for us."""

@@ -28,8 +28,8 @@ from hypothesis.stateful import (
 
 from tests.core.dumb_owner import FAILED, FREED, INLINE, STORED, Call, DumbOwner, Returned
 from tests.core.owner_pair import SIZE, Pair
-from tests.core.owner_world import ME
 from tests.core.state_machines import assert_it_sees, limits, pick
+from zfut.config import Config
 from zfut.core.owner import records
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lineage import Lineage
@@ -75,7 +75,7 @@ class LineageTable(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pair = Pair(lineage_max_bytes=KEPT_MAX_BYTES)
+        self.pair = Pair(Config(lineage_max_bytes=KEPT_MAX_BYTES))
         self.world, self.dumb = self.pair.world, self.pair.dumb
 
     def some(self, at: list[int]) -> list[bytes]:
@@ -133,7 +133,7 @@ class LineageTable(RuleBasedStateMachine):
         at_once=st.booleans(),
         forget=st.booleans(),
     )
-    def submit(
+    def submit(  # noqa: PLR0913  one for each
         self,
         deps: list[int],
         nested: list[int],

@@ -6,7 +6,6 @@ answers, or dies.  After each step both say which rows there are, who holds them
 are freed; at the end nobody holds anything and nothing is left.
 """
 
-# ruff: noqa: SLF001  a mutant reaches into the machines
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from tests.core.dumb_owner import FAILED, INLINE, STORED, Call, Ref, Returned
 from tests.core.owner_pair import SIZE, Pair
 from tests.core.owner_world import ME
 from tests.core.state_machines import assert_it_sees, limits, pick
+from zfut.config import Config
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.ledger import Ledger
 from zfut.wire import messages as m
@@ -45,7 +45,7 @@ class ReferenceTable(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pair = Pair()
+        self.pair = Pair(Config())
         self.world, self.dumb = self.pair.world, self.pair.dumb
         self.borrowers = [self.world.process() for _ in range(3)]
         self.owners = [self.world.process() for _ in range(2)]
@@ -92,7 +92,7 @@ class ReferenceTable(RuleBasedStateMachine):
         inside=several,
         forget=st.booleans(),
     )
-    def submit(
+    def submit(  # noqa: PLR0913  one for each
         self,
         deps: list[int],
         nested: list[int],

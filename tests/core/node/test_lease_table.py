@@ -1,4 +1,3 @@
-# ruff: noqa: SLF001  a mutant reaches into the machines
 """The lease table against its dumb second version, in any history of requests.
 
 Programs and workers ask for workers, return them, cancel, and die; workers become ready, wait, go
