@@ -147,9 +147,9 @@ class DumbOwner:
             for ref in value.inside:
                 self.thing_of(ref.name, ref.owner)
             thing.state, thing.value, thing.attempt = value.state, value, call.attempt
+            thing.late = name not in used
             if value.state == STORED and call.tries:
                 thing.again = True
-                thing.late = name not in used
                 if call not in self.kept:
                     self.kept.append(call)
         call.open = False

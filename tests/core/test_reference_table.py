@@ -350,6 +350,7 @@ class ReferenceTable(RuleBasedStateMachine):
         assert not pair.machine.ledger.covered
 
 
+@pytest.mark.timeout(600)  # what fails is made smaller first
 def test_holds_of_all_kinds_in_any_order() -> None:
     run_state_machine_as_test(ReferenceTable, settings=LIMITS)
 

@@ -335,6 +335,7 @@ def sent(effects: list[f.Effect], to: bytes) -> list[f.Send]:
     return [each for each in effects if isinstance(each, f.Send) and each.to == to]
 
 
+@pytest.mark.timeout(600)  # what fails is made smaller first
 def test_requests_grants_and_ends_in_any_order() -> None:
     run_state_machine_as_test(NodeLeases, settings=LIMITS)
 
