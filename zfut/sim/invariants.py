@@ -67,7 +67,7 @@ def leases_have_owners(cluster: Cluster, node: NodeMachine) -> None:
         owner = lease.owner
         if owner not in node.drivers and owner not in pool:
             violate(f"lease {lease.lease_id} outlives {cluster.processes[owner].name}")
-        if lease.worker and not lease.own:
+        if lease.worker and not lease.nested:
             if lease.worker in bound:
                 violate(f"{cluster.processes[lease.worker].name} is bound to two leases")
             bound[lease.worker] = None

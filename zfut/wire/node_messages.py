@@ -71,12 +71,14 @@ class ReturnLease(Message, frozen=True, tag=12):
 class LeaseGranted(Message, frozen=True, tag=13):
     """node -> owner: ``worker`` is yours until you return it or one of us dies.
 
-    ``bind`` tells the worker this lease from an older one.  Safe to repeat.
+    ``bind`` tells the worker this lease from an older one.  ``nested``: it is the owner itself,
+    to run on top of its call that waits.  Safe to repeat.
     """
 
     lease_id: int
     worker: bytes
     bind: int
+    nested: bool = False
 
 
 class LeaseFailed(Message, frozen=True, tag=14):
@@ -106,10 +108,14 @@ class LeaseRevoked(Message, frozen=True, tag=16):
 
 
 class Blocked(Message, frozen=True, tag=17):
-    """executor -> node: my task waits in get or wait; its CPU may be used meanwhile.
+    """executor -> node: my call waits in get or wait; its CPU may be used meanwhile.
 
-    Safe to repeat: a state, not a change.
+    ``nested_lease_id`` is a request of mine for what the call waits for: granted to myself, I can
+    run that on top of the call.  ``runs``: something does.  Safe to repeat: a state, not a change.
     """
+
+    nested_lease_id: int = 0
+    runs: bool = False
 
 
 class Unblocked(Message, frozen=True, tag=18):

@@ -131,8 +131,8 @@ class NodeMachine:
                 granting.request(sender, message, now)
             case m.ReturnLease(lease_id) | m.CancelLease(lease_id):
                 granting.end(sender, lease_id, now)
-            case m.Blocked():
-                granting.block(sender)
+            case m.Blocked(nested_lease_id, runs):
+                granting.block(sender, nested_lease_id, runs=runs)
             case m.Unblocked():
                 granting.unblock(sender)
             case m.Watch(uids):
