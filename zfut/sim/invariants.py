@@ -187,6 +187,10 @@ def _owner_is_empty(cluster: Cluster, process: Process) -> None:
         "tokens that wait": owner.borrowing.waiting,
         "values kept for what is in them": owner.borrowing._kept,  # noqa: SLF001
         "calls given up": owner.calls._doomed,  # noqa: SLF001
+        "holds for the dead": owner.mourning.held,
+        "answers about the dead": owner.mourning.answers,
+        "calls of the dead": owner.mourning.orphans,
+        "calls that cover nothing": owner.borrowing.void,
         "allocated memory": [offset for offset, uid in written if cluster.lives(uid)],
         "waits for memory": ledger.memory.waiting,
     }
@@ -215,6 +219,7 @@ def _node_is_empty(node: NodeMachine) -> None:
     lending = node.lending
     require(not lending.waiting, f"requests for memory wait: {_brief(lending.waiting)}")
     require(not lending.estates, f"the dead own memory: {_brief(lending.estates)}")
+    require(not node.fencing.fences, f"fences wait: {_brief(node.fencing.fences)}")
     require(not lending.claimed, f"memory is claimed: {_brief(lending.claimed)}")
     require(not node.head.directory.names, "names are taken")
     alive = [*node.drivers, *node.granting.pool.workers]

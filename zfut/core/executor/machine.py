@@ -19,7 +19,7 @@ from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question
 from zfut.ids import short
 from zfut.wire import messages as m
-from zfut.wire.specs import CANCELLED, RAISED, Failed, TaskResult, TaskSpec, Value
+from zfut.wire.specs import CANCELLED, RAISED, Failed, Stored, TaskResult, TaskSpec, Value
 
 Early: TypeAlias = m.PushTasks | m.CreateActor | m.PushCalls | m.RecallTasks
 """What has come before the node's word that this worker is lent to its sender."""
@@ -292,6 +292,8 @@ class ExecutorMachine:
             return
         caller = call.owner.uid
         borrowing = self._owner.borrowing
+        if self._owner.mourning.orphans:
+            self._owner.mourning.ended(result.task_id)
         if call.kind == CREATE and result.status != 0:
             self.exiting = "constructor failed"  # this process ends, and keeps nothing
             self._owner.ledger.covered.pop(result.task_id, None)
@@ -366,8 +368,12 @@ class ExecutorMachine:
         self.exiting = message.why
 
     def owner_died(self, uid: bytes) -> None:
-        """Nobody waits for what this owner asked for."""
+        """Nobody waits for what this owner asked for, and nobody protects what it lent us."""
         self.inbox.drop_owner(uid)
+        for task_id, call in self.inbox.running.items():
+            if call.owner.uid == uid:
+                values = [dep.value for dep, _ in call.deps if isinstance(dep.value, Stored)]
+                self._owner.mourning.adopt(task_id, values, uid)
 
     def settle(self) -> None:
         """Send the answers that gathered; end if asked to, when nothing is left to do."""

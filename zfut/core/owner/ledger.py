@@ -433,14 +433,14 @@ class Ledger:
             if row.owner is not None and row.owner.uid == owner and row.state == PENDING:
                 self.fail_row(row, self.owner_died(object_id, owner))
 
-    def claims_on(self, creator: bytes) -> m.ClaimMemory:
+    def claims_on(self, creator: bytes, fence: int) -> m.ClaimMemory:
         """List what a dead process wrote that we still need."""
         pieces = [
             (row.value.offset, row.value.size_bytes)
             for row in self.objects.rows.values()
             if isinstance(row.value, Stored) and row.value.creator == creator
         ]
-        return m.ClaimMemory(creator, tuple(pieces))
+        return m.ClaimMemory(creator, tuple(pieces), fence)
 
     def drop_borrower(self, borrower: bytes) -> None:
         """A borrower died: its registrations end, and so does what it asked."""
