@@ -825,7 +825,7 @@ def test_a_dead_callers_argument_is_not_written_over_while_it_is_read(tmp_path: 
     class Reader:
         def read(self, array: Any) -> None:
             write_pid(tmp_path / "reads")
-            until(lambda: (tmp_path / "go on").exists(), "the caller is dead")
+            until((tmp_path / "go on").exists, "the caller is dead")
             self.whole = bool((array == 7).all())
 
         def saw(self) -> bool:
