@@ -149,13 +149,28 @@ def only_cycles_are_left(cluster: Cluster) -> bool:
             continue
         for object_id, row in process.owner.rows.items():
             left = True
-            if row.local or row.submitted:
+            if row.local or row.submitted != _held_for_restarts(process.owner, object_id):
                 return False
             for token, borrower in (row.borrowers or {}).items():
                 held = cluster.processes[borrower].owner.rows.get(object_id)
                 if held is None or token not in (held.tokens or ()):
                     return False
     return left
+
+
+def _held_for_restarts(owner: OwnerMachine, object_id: bytes) -> int:
+    """How often living actors hold the object as an argument of their constructor."""
+    creations = [
+        actor.creation
+        for actor in owner.calls.actors.actors.values()
+        if actor.creation is not None and actor.creation_held and actor.state != "dead"
+    ]
+    named = [
+        name
+        for creation in creations
+        for name in (*(dep[1] for dep in creation.deps), *(one[0] for one in creation.nested))
+    ]
+    return named.count(object_id)
 
 
 def containment_is_counted(owner: OwnerMachine) -> None:
