@@ -257,7 +257,7 @@ class Values(Binding):
         with shielded(_nothing):
             with self.loop.lock:
                 row = self._rows.get(object_id)
-                if row is not None and (row.owner is None or row.tokens):
+                if row is not None and (row.owner is None or row.registered()):
                     row.local += 1
                 else:
                     row = None

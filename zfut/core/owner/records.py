@@ -152,6 +152,21 @@ class ObjectRow(Struct, gc=False):
         """Whether any hold on the value is left."""
         return bool(self.local or self.submitted or self.contained_in or self.borrowers)
 
+    def registered(self) -> bool:
+        """Borrower side: whether the owner keeps the value for us."""
+        return bool(self.tokens) and not self.downgraded
+
+    def lacks_token(self) -> bool:
+        """Borrower side: whether we need the object, or its value, beyond our registrations."""
+        if self.owner is None:
+            return False
+        return self.in_use() and self.downgraded if self.tokens else self.needed()
+
+    def add_token(self, token: bytes) -> None:
+        """Borrower side: the owner keeps the value for us, by this name."""
+        self.tokens = [*(self.tokens or ()), token]
+        self.downgraded = False
+
     def needed(self) -> bool:
         """Whether anything needs the row: a use, or the lineage of something else."""
         return self.in_use() or bool(self.lineage or self.lineage_tokens)
