@@ -90,7 +90,7 @@ def ready_there(boxed: list[Any], *, fetch: bool) -> bool:
     return bool(zfut.wait(boxed, timeout=0 if fetch else 20, fetch_local=fetch)[0])
 
 
-# ------------------------------------------------------------------ borrowing (26, 28, 36)
+# ------------------------------------------------------------------ borrowing
 
 
 @pytest.mark.parametrize("levels", [0, 1, 5])
@@ -156,7 +156,7 @@ def test_36_ready_without_fetching_means_that_the_value_exists(tmp_path: Path) -
         assert zfut.wait([ref], timeout=WAIT_S, fetch_local=fetch) == ([ref], [])
 
 
-# ------------------------------------------------------------------ workers (43)
+# ------------------------------------------------------------------ workers
 
 
 def test_43_a_limit_of_calls_is_refused_rather_than_ignored() -> None:
@@ -199,7 +199,7 @@ def leaving() -> set[int]:
     return {one["pid"] for one in zfut.nodes()[0]["workers"] if one["state"] == "leaving"}
 
 
-# ------------------------------------------------------------------ actors (54 - 57)
+# ------------------------------------------------------------------ actors
 
 
 @zfut.remote
@@ -361,7 +361,7 @@ def test_57_a_child_and_an_actor_end_with_the_actor_that_owns_them(tmp_path: Pat
     assert ended(int((tmp_path / "pid").read_text()))
 
 
-# ------------------------------------------------------------------ cancelling (61, 62)
+# ------------------------------------------------------------------ cancelling
 
 
 class OpensSlowly:
@@ -503,7 +503,7 @@ def test_62_a_cancelled_task_whose_worker_dies_does_not_run_again(tmp_path: Path
     assert len(lines(log)) == 1
 
 
-# ------------------------------------------------------------------ lost values (68)
+# ------------------------------------------------------------------ lost values
 
 
 @zfut.remote
