@@ -84,9 +84,5 @@ def cycle_lines(groups: list[list[str]]) -> list[str]:
     if not groups:
         return ["No actors keep only each other alive, and no values."]
     said = [f"keep each other alive: {', '.join(group)}" for group in groups]
-    return [
-        *said,
-        "",
-        "Nobody else can reach them: they stay until zfut.kill(), for actors, or the end of "
-        "the session.",
-    ]
+    last = "Nobody else can reach them: they stay until zfut.kill() or the session's end."
+    return [*said, "", last]

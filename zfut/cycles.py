@@ -58,8 +58,8 @@ def _arrows(reports: Reports, lives_in: dict[str, str]) -> Arrows:
     here = {(uid, row["id"]): row for uid, rows in reports.items() for row in rows}
     for name, users in borrowers.items():  # an actor's handle of itself is weak, and not here
         for uid in users:
-            row = here.get((uid, name))
-            if row is None or row["handles"] or row["calls"]:
+            known = here.get((uid, name))
+            if known is None or known["handles"] or known["calls"]:
                 arrows.setdefault(uid, set()).add(name)
     return arrows
 

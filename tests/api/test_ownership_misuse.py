@@ -68,7 +68,7 @@ class Box:
 
 
 def memory_cycles() -> str:
-    done = subprocess.run(  # noqa: S603  this very interpreter
+    done = subprocess.run(
         [sys.executable, "-m", "cli", "memory", "--cycles"],
         capture_output=True,
         text=True,
@@ -172,7 +172,7 @@ def test_generator_functions_are_refused_where_they_are_decorated() -> None:
         yield 1
 
     for function in (numbers, later):
-        with pytest.raises(UsageError, match="is a generator.*Return a list"):
+        with pytest.raises(UsageError, match=r"is a generator.*Return a list"):
             zfut.remote(function)
 
 
@@ -270,7 +270,7 @@ def test_an_exception_that_holds_a_reference_says_so(where: str) -> None:
 # ------------------------------------------------------------------ after the end
 
 
-def test_a_handle_after_its_actors_death(tmp_path: Path) -> None:
+def test_a_handle_after_its_actors_death() -> None:
     @zfut.remote
     def use(handle: Any) -> Any:
         return zfut.get(handle.look.remote())
@@ -334,7 +334,6 @@ def test_what_a_session_made_is_refused_in_the_next(start: Start) -> None:
             use()
         assert isinstance(caught.value, errors.SessionError)
     assert zfut.get(fresh.look.remote(), timeout=WAIT_S) is None
-    del fresh, captures
 
 
 # ------------------------------------------------------------------ what was cancelled
