@@ -95,6 +95,7 @@ class Lease(Struct, gc=False):
     draining: bool = False  # revoke
     recalled: bool = False  # recall, finish: it works on something long
     killed: bool = False  # cancel: its worker is being killed for one of its tasks
+    nested: bool = False  # grant: on this process, on top of a call that waits
 
 
 class Key(Struct, gc=False):
@@ -118,6 +119,7 @@ class Wait(Struct, gc=False):
     object_ids: tuple[bytes, ...]
     partial: bool = False  # it needs fewer than all of its objects
     done: bool = False
+    known: int = 0  # Stack: so many of its objects, from the first, are known
 
 
 class ObjectRow(Struct, gc=False):
