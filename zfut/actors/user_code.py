@@ -263,9 +263,11 @@ class Runner:
         payload: list[bytes] = []
         refs: list[Refs] = []
         found = False
+        room = session.config.inline_sum_max_bytes
         for index, value in enumerate(values):
             packed = serialize.pack(value, f"the result of {name}()")
-            if packed.size_bytes <= session.config.inline_max_bytes:
+            if packed.size_bytes <= min(session.config.inline_max_bytes, room):
+                room -= packed.size_bytes
                 specs.append(Inline(packed.size_bytes, packed.encoding))
                 payload.append(packed.to_bytes())
             else:
