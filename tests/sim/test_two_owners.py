@@ -86,5 +86,5 @@ def test_a_thousand_tasks_of_one_kind_ask_for_few_workers() -> None:
     assert shown.count("ReturnLease") == 2, "sent, and heard"
     assert not queued
     for key in script._cluster.drivers[0].owner.tasks.submission.keys.values():
-        assert not (key.queue or key.leases or key.requests)
+        assert [*key.queue, *key.leases, *key.requests] == []
     assert told(script, "rest").endswith("nothing is left")
