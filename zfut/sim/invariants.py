@@ -14,6 +14,7 @@ from zfut.core.node.resources import CPU
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import STATE_NAMES, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
+from zfut.sim import rules
 from zfut.sim.arena import violate
 
 if TYPE_CHECKING:
@@ -40,9 +41,15 @@ def after_turn(cluster: Cluster, process: Process) -> None:
         leases_have_owners(cluster, process.machine)
     else:
         containment_is_counted(process.owner)
+        rules.tables_agree(process)
+        cluster.retries.check(process.owner)
     if cluster.turns % EVERY == 0:
         uses_are_held(cluster)
         workers_have_one_owner(cluster)
+        rules.runs_once(cluster)
+        for other in cluster.processes.values():
+            if other.alive and not isinstance(other.machine, NodeMachine):
+                rules.foreigners_are_watched(other)
 
 
 def resources_conserved(node: NodeMachine) -> None:

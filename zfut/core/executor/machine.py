@@ -299,7 +299,7 @@ class ExecutorMachine:
             self._owner.ledger.covered.pop(result.task_id, None)
             self._answer(caller, result, event.payload)
             return
-        if event.refs:
+        if event.refs and caller not in self._owner.ledger.dead:
             result = self._hand_over(result, event, caller)
         callers: list[bytes] = []
         if self._owner.ledger.uncovered:
@@ -421,10 +421,10 @@ class ExecutorMachine:
             waiting = self._owner.borrowing.waiting.values()
             owners = dict.fromkeys(owner for waits, owner in waiting if waits == task_id)
             names = ", ".join(short(owner) for owner in owners)
-            return Cause(
-                f"it has run; its answer waits until {names} has registered what it keeps"
-            )
-        return Cause(f"it is not in process {short(me)}: it is on its way there, or back")
+            text = f"it has run; its answer waits until {names} has registered what it keeps"
+            return Cause(text, passing=True)
+        text = f"it is not in process {short(me)}: it is on its way there, or back"
+        return Cause(text, passing=True)
 
     def check(self) -> None:
         """Assert the invariants."""

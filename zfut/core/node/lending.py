@@ -91,23 +91,38 @@ class Lending:
 
     # ---------------------------------------------------------------- the dead
 
+    def leaves(self, uid: bytes) -> bool:
+        """Whether a process would leave memory behind."""
+        claims = [self.claimed, *(estate.claims for estate in self.estates.values())]
+        return uid in self.lent or any(
+            uid in claimers for held in claims for _, claimers in held.values()
+        )
+
     def died(self, uid: bytes, witnesses: dict[bytes, None]) -> None:
         """A process is gone; its ``witnesses`` will say what they need of what it wrote."""
         for name in [name for name in self.waiting if name[0] == uid]:
             del self.waiting[name]
-        pieces = self.lent.pop(uid, [])
+        pieces = self.lent.pop(uid, []) + self._only_claimed_by(uid)
         if pieces:
             self.estates[uid] = Estate(pieces, dict(witnesses))
         for dead, estate in list(self.estates.items()):
             estate.unanswered.pop(uid, None)
-            for offset, (_, claimers) in list(estate.claims.items()):
-                claimers.pop(uid, None)
-                if not claimers:
-                    del estate.claims[offset]
             self._settle(dead)
-        for offset, (_, claimers) in list(self.claimed.items()):
-            if uid in claimers:
-                self._unclaim(offset, uid)
+
+    def _only_claimed_by(self, uid: bytes) -> list[Piece]:
+        """Take out what the dead process alone had claimed: its callees may read there."""
+        pieces: list[Piece] = []
+        for offset, (size, claimers) in list(self.claimed.items()):
+            if claimers.pop(uid, 0) is None and not claimers:
+                del self.claimed[offset]
+                pieces.append((offset, size))
+        for estate in self.estates.values():
+            for offset, (size, claimers) in list(estate.claims.items()):
+                if claimers.pop(uid, 0) is None and not claimers:
+                    del estate.claims[offset]
+                    if _cut(estate.pieces, (offset, size)):
+                        pieces.append((offset, size))
+        return pieces
 
     def claim(self, dead: bytes, claimer: bytes, pieces: tuple[Piece, ...]) -> None:
         """A witness says what it needs."""

@@ -241,7 +241,7 @@ class NodeMachine:
         self.head.on_process_died(uid)
         self._scarce.pop(uid, None)
         witnesses = self.watchers.pop(uid, {})
-        if uid in self.lending.lent:  # a Watch may be under way: all are asked what they need
+        if self.lending.leaves(uid):  # a Watch may be under way: all are asked what they need
             witnesses.update(dict.fromkeys(self.drivers))
             witnesses.update(dict.fromkeys(self.granting.pool.greeted()))
         for others in self.watchers.values():

@@ -62,7 +62,7 @@ class Ledger:
         self.handles_gone: list[bytes] = []
         self.covered: dict[bytes, dict[bytes, None]] = {}
         self.uncovered: list[tuple[bytes, ObjectRow]] = []
-        self._watched: dict[bytes, None] = {uid: None, node: None}
+        self.watched: dict[bytes, None] = {uid: None, node: None}
         self._to_watch: list[bytes] = []
         self._to_locate: dict[bytes, list[bytes]] = {}
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
@@ -74,8 +74,8 @@ class Ledger:
 
     def watch(self, uid: bytes) -> None:
         """We depend on this process: its death must reach us."""
-        if uid not in self._watched:
-            self._watched[uid] = None
+        if uid not in self.watched:
+            self.watched[uid] = None
             self._to_watch.append(uid)
 
     def mint_token(self) -> bytes:
@@ -450,11 +450,19 @@ class Ledger:
                 self.fail_row(row, self.owner_died(object_id, owner))
 
     def claims_on(self, creator: bytes, fence: int) -> m.ClaimMemory:
-        """List what a dead process wrote that we still need."""
+        """List what a dead process wrote, or had claimed as its owner, that we still need."""
         pieces = [
             (row.value.offset, row.value.size_bytes)
             for row in self.objects.rows.values()
-            if isinstance(row.value, Stored) and row.value.creator == creator
+            if isinstance(row.value, Stored)
+            and (
+                row.value.creator == creator
+                or (
+                    row.owner is not None
+                    and row.owner.uid == creator
+                    and row.value.creator in self.dead
+                )
+            )
         ]
         return m.ClaimMemory(creator, tuple(pieces), fence)
 

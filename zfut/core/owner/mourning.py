@@ -75,6 +75,7 @@ class Mourning:
             row = ledger.row_of(value.object_id, value.owner)
             row.local += 1
             used.append(value.object_id)
+            ledger.watch(value.creator)
             if row.owner is not None and row.state < READY:
                 ledger.set_value(row, value.encoding, value)
         self.orphans[task_id] = used
