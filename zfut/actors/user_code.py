@@ -175,12 +175,12 @@ class Runner:
         began = time.monotonic_ns()
         try:
             function = self.target(call)
-            args, kwargs = self.arguments(call, holds)
             if call.kind == TASK:
-                value = self._interruptible(call.spec.task_id, function, args, kwargs)
+                value = self._interruptible(call, function, holds)
             else:
+                args, kwargs = self.arguments(call, holds)
                 value = function(*args, **kwargs)
-            args, kwargs = [], {}  # their holds end before the answer
+                args, kwargs = [], {}  # their holds end before the answer
             self.keep(call, holds)
             took = time.monotonic_ns() - began
             post(self.returned(call, name, value, took))
@@ -199,12 +199,15 @@ class Runner:
             running.reset(context)
 
     def _interruptible(
-        self, task_id: bytes, function: Callable[..., Any], args: list[Any], kwargs: Any
+        self, call: Call, function: Callable[..., Any], holds: list[ArgumentHold]
     ) -> Any:
+        """Run a task from where its arguments are opened, which is user code too."""
+        task_id = call.spec.task_id
         self.on_top = task_id
         try:
             if task_id in self.interrupts:
                 self.check_interrupt()
+            args, kwargs = self.arguments(call, holds)
             return function(*args, **kwargs)
         finally:
             self.on_top = b""
@@ -260,9 +263,11 @@ class Runner:
         payload: list[bytes] = []
         refs: list[Refs] = []
         found = False
+        room = session.config.inline_sum_max_bytes
         for index, value in enumerate(values):
             packed = serialize.pack(value, f"the result of {name}()")
-            if packed.size_bytes <= session.config.inline_max_bytes:
+            if packed.size_bytes <= min(session.config.inline_max_bytes, room):
+                room -= packed.size_bytes
                 specs.append(Inline(packed.size_bytes, packed.encoding))
                 payload.append(packed.to_bytes())
             else:

@@ -243,6 +243,7 @@ class Ledger:
         for task in self.lineage.excess():
             for _, row in self.lineage.results(task):
                 row.made_by = None
+                row.why_once = "lineage dropped"
             for object_id, row in self.lineage.drop(task):
                 self.release(object_id, row)
 
@@ -316,6 +317,9 @@ class Ledger:
                 self.answer_askers(object_id, row)
                 if task.retries_left:
                     again.append(row)
+                elif row.made_by is None:
+                    tried = task.template.max_retries
+                    row.why_once = "attempts exceeded" if tried else "retries off"
                 continue
             data = payload[offset : offset + value.size_bytes]
             offset += value.size_bytes
