@@ -38,10 +38,12 @@ class _Shipped:
         target: Callable[..., Any],
         what: str,
         retried: tuple[type[BaseException], ...] = (),
+        max_calls: int = 0,
     ) -> None:
         self._target = target
         self._what = what
         self._retried = retried
+        self._max_calls = max_calls
         self._session: Session | None = None
         self._serializers = b""
         self._code = b""
@@ -55,7 +57,9 @@ class _Shipped:
         """Return the FunctionID, the code, and the references captured in it."""
         serializers = serialize.exported()
         if self._session is not session or self._serializers is not serializers:
-            code, refs = serialize.dump_function(self._target, self._what, self._retried)
+            code, refs = serialize.dump_function(
+                self._target, self._what, self._retried, self._max_calls
+            )
             if any(getattr(ref, "_session", session) is not session for ref in refs):
                 raise errors.SessionError(
                     f"a reference that {self._what} captured", "its session has ended"
@@ -78,7 +82,7 @@ class RemoteFunction(Generic[P, R]):
         self._name = getattr(function, "__qualname__", "function").rpartition("<locals>.")[2]
         self._check: Checker = checker_of(function, self._name, skip_first=False)
         self._shipped = shipped or _Shipped(
-            function, f"function {self._name}", options.retried()
+            function, f"function {self._name}", options.retried(), options.calls_max()
         )
         self._session: Session | None = None
         self._template: Template | None = None
@@ -102,7 +106,8 @@ class RemoteFunction(Generic[P, R]):
     def options(self, **given: Any) -> RemoteFunction[P, R]:
         """Return the same function with other options; see ``zfut.options``."""
         options = merge(self._options, given, TASK_OPTIONS, f"function {self._name}")
-        same = options.retried() == self._options.retried()
+        known = self._options
+        same = (options.retried(), options.calls_max()) == (known.retried(), known.calls_max())
         return RemoteFunction(self._function, options, self._shipped if same else None)
 
     @overload

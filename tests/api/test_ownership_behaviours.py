@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,9 +160,65 @@ def test_36_ready_without_fetching_means_that_the_value_exists(tmp_path: Path) -
 # ------------------------------------------------------------------ workers
 
 
-def test_43_a_limit_of_calls_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(UsageError, match="no option 'max_calls'"):
-        zfut.remote(max_calls=1)(write_line)
+@zfut.remote
+def get_pid() -> int:
+    return os.getpid()
+
+
+def test_43_a_worker_ends_after_so_many_calls(start: Start) -> None:
+    start(num_cpus=1)
+    limited = get_pid.options(max_calls=2)
+    pids = zfut.get([limited.remote() for _ in range(7)], timeout=WAIT_S)
+    assert max(Counter(pids).values()) <= 2
+    assert all(ended(pid) for pid, calls in Counter(pids).items() if calls == 2)
+
+
+def test_43_failures_count_and_other_functions_do_not(start: Start) -> None:
+    start(num_cpus=1)
+
+    @zfut.remote(max_calls=1)
+    def fail() -> None:
+        raise ValueError(os.getpid())
+
+    first = zfut.get(get_pid.remote(), timeout=WAIT_S)
+    assert zfut.get(get_pid.remote(), timeout=WAIT_S) == first
+    with pytest.raises(ValueError, match=str(first)):
+        zfut.get(fail.remote(), timeout=WAIT_S)
+    assert ended(first)
+    assert zfut.get(get_pid.remote(), timeout=WAIT_S) != first
+
+
+def test_43_what_the_call_left_behind_is_used_before_the_worker_ends(
+    start: Start, tmp_path: Path
+) -> None:
+    start(num_cpus=2)
+
+    @zfut.remote
+    def child(gate: Path) -> Any:
+        gate.read_bytes()
+        return np.full(BIG, 5.0)
+
+    @zfut.remote(max_calls=1)
+    def parent(gate: Path) -> tuple[int, list[Any]]:
+        return os.getpid(), [child.remote(gate)]
+
+    gate = fifo(tmp_path / "gate")
+    pid, left = zfut.get(parent.remote(gate), timeout=WAIT_S)
+    until(lambda: pid in leaving(), "it takes no more work")
+    gate.write_bytes(b"")
+    assert zfut.get(left[0], timeout=WAIT_S)[0] == 5
+    assert alive(pid)
+    left.clear()
+    assert ended(pid)
+
+
+def test_43_a_task_with_a_gpu_has_a_process_of_its_own(start: Start) -> None:
+    start(num_cpus=1, num_gpus=1)
+    once = get_pid.options(num_gpus=1)
+    pids = zfut.get([once.remote() for _ in range(3)], timeout=WAIT_S)
+    assert len({*pids}) == 3
+    kept = once.options(max_calls=0)
+    assert len({*zfut.get([kept.remote() for _ in range(3)], timeout=WAIT_S)}) == 1
 
 
 def test_43_an_idle_worker_stays_while_others_use_what_it_owns(

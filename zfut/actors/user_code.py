@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from zfut import errors, task_errors
 from zfut.actors.failures import WordedFailures
 from zfut.context import Running, cover, running
-from zfut.core.events import Returned
+from zfut.core.events import Retired, Returned
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.session import ArgumentHold, Session
@@ -54,6 +54,7 @@ class Runner:
         self._pid = os.getpid()
         self._functions: dict[bytes, serialize.Code] = {}
         self._scoped = False
+        self._counts: dict[bytes, int] = {}  # calls so far of functions that have ``max_calls``
         self.serializers = b""
         self._failures = WordedFailures()
         self.instance: Any = None
@@ -75,6 +76,8 @@ class Runner:
             _, sent = self._executor.inbox.functions[function_id]
             code = self._functions[function_id] = serialize.load_code(sent)
             self._scoped = self._scoped or bool(code.serializers)
+            if code.max_calls:
+                self._counts[function_id] = 0
         if self._scoped and code.serializers != self.serializers:
             self.install(code.serializers)
         return code.function  # type: ignore[no-any-return]
@@ -162,7 +165,7 @@ class Runner:
 
     # ---------------------------------------------------------------- running
 
-    def run(self, call: Call, post: Callable[[Returned], None]) -> None:
+    def run(self, call: Call, post: Callable[[Returned | Retired], None]) -> None:
         """Run one call on this thread, whatever it does; exits are noted, not taken.
 
         The answer is posted while the result, and the references in it, are still held.
@@ -197,6 +200,16 @@ class Runner:
                 self.cancelled.pop(call.spec.task_id, None)
             cover.reset(covering)
             running.reset(context)
+            if self._counts:
+                self._count(call.spec.function, post)
+
+    def _count(self, function_id: bytes, post: Callable[[Returned | Retired], None]) -> None:
+        """End this worker, once all is answered, if the function has had its ``max_calls``."""
+        if function_id in self._counts:
+            self._counts[function_id] += 1
+            if self._counts[function_id] >= self._functions[function_id].max_calls:
+                post(Retired())
+                self._session.loop.turn()  # before the next call is taken
 
     def _interruptible(
         self, call: Call, function: Callable[..., Any], holds: list[ArgumentHold]
