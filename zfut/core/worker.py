@@ -22,13 +22,17 @@ class WorkerMachine:
         self.owner = OwnerMachine(uid, node, config, failures)
         self.executor = ExecutorMachine(self.owner)
         self.owner.tell_task = self.tell_task
-        self._blocking: dict[int, None] = {}  # waits of the call on top and of those below
+        self._stack = self.owner.tasks.stack
+        self._blocking = self._stack.waits
 
-    def handle(self, event: e.Event | Task | bytes, now: int) -> None:  # noqa: C901  one for each
+    def handle(self, event: e.Event | Task | bytes, now: int) -> None:  # noqa: C901, PLR0912  one for each
         """Take one event."""
         kind = type(event)
         if kind is e.Returned:
             self.executor.on_returned(event)  # type: ignore[arg-type]
+            return
+        if kind is e.Retired:
+            self.executor.retire()
             return
         if kind is e.Received:
             message = event.message  # type: ignore[union-attr]
@@ -42,6 +46,8 @@ class WorkerMachine:
                     self._share_fate(message.uid)
             elif type(message) is m.AuditBorrows:
                 self.executor.owner_died(message.dead)
+            elif type(message) is m.LeaseGranted and message.nested:
+                self.executor.told = None  # the node takes it that we run something on top
         elif kind is e.Woken:
             self.executor.woken(now)
         elif kind is e.Unreachable and is_program(event.uid):  # type: ignore[union-attr]
@@ -67,30 +73,38 @@ class WorkerMachine:
                 undispatched = undispatched or not row.task.actor_id
         self.executor.block(now, at_once=undispatched)
 
-    def _waited(self, call_id: int) -> bool:
-        """A wait is over. Returns whether the CPU is taken back: none is left on the stack."""
-        if call_id not in self._blocking:
-            return False
-        del self._blocking[call_id]
-        if self._blocking:
-            return False
-        self.executor.unblock()
-        return True
+    def _waited(self, call_id: int) -> None:
+        """A wait is over. The CPU is taken back if none is left on the stack."""
+        if call_id in self._blocking:
+            del self._blocking[call_id]
+            self.executor.return_nested()
+            if not self._blocking:
+                self.executor.unblock()
 
     def settle(self, now: int) -> list[Effect]:
         """Return everything that is to be done about the events so far."""
         self.executor.settle()
+        if self._blocking:
+            self.executor.look_at_stack()
         effects = self.owner.settle(now)
         if self.owner.borrowing.settled or self.executor.exiting:
             self.executor.settle()
             self.owner.borrowing.flush()
             effects += self.owner.ledger.out.take()
         if self._blocking:
-            for effect in effects:
-                if type(effect) is Complete and self._waited(effect.call_id):
-                    effects += self.owner.settle(now)
-                    break
+            self._settle_waits(effects, now)
         return effects
+
+    def _settle_waits(self, effects: list[Effect], now: int) -> None:
+        """Note which calls go on, and tell the node how those stand that wait."""
+        over = [one.call_id for one in effects if type(one) is Complete]
+        for call_id in over:
+            self._waited(call_id)
+        self.executor.look_at_stack()
+        if over:
+            effects += self.owner.settle(now)
+        self.executor.tell_node()
+        effects += self.owner.ledger.out.take()
 
     def step(self, event: e.Event | Task | bytes, now: int) -> list[Effect]:
         """Handle one event and settle."""

@@ -24,6 +24,7 @@ from zfut.wire.messages import (
     Exit,
     ExitActor,
     Farewell,
+    FenceProcess,
     FindName,
     FreeClaimed,
     FreeMemory,
@@ -44,6 +45,7 @@ from zfut.wire.messages import (
     ObjectReady,
     OwnerSays,
     ProcessDied,
+    ProcessFenced,
     PushCalls,
     PushTasks,
     RecallTasks,
@@ -53,6 +55,7 @@ from zfut.wire.messages import (
     ReleaseBorrows,
     ReleaseName,
     RequestLease,
+    Retire,
     ReturnLease,
     ReturnMemory,
     ReviveBorrows,
@@ -70,6 +73,7 @@ ToOwner: TypeAlias = (
     | LeaseWaits
     | LeaseRevoked
     | ProcessDied
+    | ProcessFenced
     | MemoryLent
     | MemoryRefused
     | ReclaimMemory
@@ -107,6 +111,8 @@ ToNode: TypeAlias = (
     | Unblocked
     | Watch
     | KillWorker
+    | FenceProcess
+    | Retire
     | BorrowMemory
     | ReturnMemory
     | ClaimMemory

@@ -20,6 +20,7 @@ from zfut.wire.node_messages import (
     ClaimMemory,
     Exit,
     Farewell,
+    FenceProcess,
     FindName,
     FreeClaimed,
     FreeMemory,
@@ -36,10 +37,12 @@ from zfut.wire.node_messages import (
     NodeSays,
     NodeStops,
     ProcessDied,
+    ProcessFenced,
     ReclaimMemory,
     RegisterName,
     ReleaseName,
     RequestLease,
+    Retire,
     ReturnLease,
     ReturnMemory,
     Stop,
@@ -66,6 +69,7 @@ __all__ = [
     "Exit",
     "ExitActor",
     "Farewell",
+    "FenceProcess",
     "FindName",
     "FreeClaimed",
     "FreeMemory",
@@ -87,6 +91,7 @@ __all__ = [
     "ObjectReady",
     "OwnerSays",
     "ProcessDied",
+    "ProcessFenced",
     "PushCalls",
     "PushTasks",
     "RecallTasks",
@@ -96,6 +101,7 @@ __all__ = [
     "ReleaseBorrows",
     "ReleaseName",
     "RequestLease",
+    "Retire",
     "ReturnLease",
     "ReturnMemory",
     "ReviveBorrows",
@@ -181,11 +187,12 @@ class RecallTasks(Message, frozen=True, tag=44):
 class TasksPushedBack(Message, frozen=True, tag=45):
     """executor -> owner: these (task, attempt) were queued here and will not run here.
 
-    Safe to repeat: an attempt that is not the current one is ignored.
+    ``closed``: nothing else will, return me.  Safe to repeat: an attempt that is not the current
+    one is ignored.
     """
 
     tasks: tuple[tuple[bytes, int], ...]
-    why: str = ""
+    closed: bool = False
 
 
 class ExitActor(Message, frozen=True, tag=46):

@@ -71,12 +71,14 @@ class ReturnLease(Message, frozen=True, tag=12):
 class LeaseGranted(Message, frozen=True, tag=13):
     """node -> owner: ``worker`` is yours until you return it or one of us dies.
 
-    ``bind`` tells the worker this lease from an older one.  Safe to repeat.
+    ``bind`` tells the worker this lease from an older one.  ``nested``: it is the owner itself,
+    to run on top of its call that waits.  Safe to repeat.
     """
 
     lease_id: int
     worker: bytes
     bind: int
+    nested: bool = False
 
 
 class LeaseFailed(Message, frozen=True, tag=14):
@@ -106,10 +108,14 @@ class LeaseRevoked(Message, frozen=True, tag=16):
 
 
 class Blocked(Message, frozen=True, tag=17):
-    """executor -> node: my task waits in get or wait; its CPU may be used meanwhile.
+    """executor -> node: my call waits in get or wait; its CPU may be used meanwhile.
 
-    Safe to repeat: a state, not a change.
+    ``nested_lease_id`` is a request of mine for what the call waits for: granted to myself, I can
+    run that on top of the call.  ``runs``: something does.  Safe to repeat: a state, not a change.
     """
+
+    nested_lease_id: int = 0
+    runs: bool = False
 
 
 class Unblocked(Message, frozen=True, tag=18):
@@ -138,10 +144,29 @@ class Watch(Message, frozen=True, tag=20):
 
 
 class ProcessDied(Message, frozen=True, tag=21):
-    """node -> owner: this process is gone, for certain; ``why`` says how. Safe to repeat."""
+    """node -> owner: this process is gone, for certain; ``why`` says how. Safe to repeat.
+
+    ``fence`` is not 0 if an owner asked by FenceProcess: the answer, ClaimMemory, repeats it.
+    """
 
     uid: bytes
     why: str
+    fence: int = 0
+
+
+class FenceProcess(Message, frozen=True, tag=24):
+    """owner -> node: this process died; tell me when all have registered what it protected.
+
+    Answered by ProcessFenced, once everybody has answered ProcessDied.  Safe to repeat.
+    """
+
+    uid: bytes
+
+
+class ProcessFenced(Message, frozen=True, tag=25):
+    """node -> owner: whoever still uses what ``uid`` protected is registered. Safe to repeat."""
+
+    uid: bytes
 
 
 class KillWorker(Message, frozen=True, tag=22):
@@ -159,6 +184,13 @@ class Exit(Message, frozen=True, tag=23):
     """node -> executor: end in peace, if your table is empty. Safe to repeat."""
 
     why: str
+
+
+class Retire(Message, frozen=True, tag=26):
+    """executor -> node: lend me to nobody any more; I end when nobody uses what I own.
+
+    Safe to repeat.
+    """
 
 
 # ------------------------------------------------------------------ memory: owner <-> node
@@ -230,6 +262,7 @@ class ClaimMemory(Message, frozen=True, tag=36):
 
     uid: bytes
     pieces: tuple[tuple[int, int], ...]
+    fence: int = 0
 
 
 class FreeClaimed(Message, frozen=True, tag=37):

@@ -19,7 +19,7 @@ from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question
 from zfut.ids import short
 from zfut.wire import messages as m
-from zfut.wire.specs import CANCELLED, RAISED, Failed, TaskResult, TaskSpec, Value
+from zfut.wire.specs import CANCELLED, RAISED, Failed, Stored, TaskResult, TaskSpec, Value
 
 Early: TypeAlias = m.PushTasks | m.CreateActor | m.PushCalls | m.RecallTasks
 """What has come before the node's word that this worker is lent to its sender."""
@@ -27,7 +27,10 @@ Early: TypeAlias = m.PushTasks | m.CreateActor | m.PushCalls | m.RecallTasks
 BLOCK_DELAY_NS = 1_000_000
 """A wait shorter than this keeps its CPU: most actor calls are answered sooner."""
 
-LINGERS = ("idle", "out of scope")
+RUNS = -1
+"""In place of a request: something runs on top of the calls that wait."""
+
+LINGERS = ("idle", "out of scope", "max_calls")
 """Reasons to end that wait until nobody uses this process's objects."""
 
 EXIT_CLEAN = 0
@@ -52,6 +55,7 @@ class ExecutorMachine:
         self._ended = False  # the world was asked to end this process
         self.blocked_at = 0
         self.blocked = False
+        self.told: int | None = None  # the last Blocked that still holds
         self._early: list[tuple[Early, bytes]] = []
         self._held: dict[bytes, tuple[bytes, TaskResult, Sequence[bytes], list[bytes]]] = {}
         self._answers: dict[bytes, tuple[list[TaskResult], list[bytes]]] = {}
@@ -98,12 +102,17 @@ class ExecutorMachine:
             self.push_back()
 
     def _take_own(self, calls: list[Call]) -> None:
-        """The node lent us to ourselves: run these while the call that submitted them waits."""
-        if self.blocked:
-            self.inbox.nested.extend(calls)
-        else:
+        """The node lent us to ourselves: run these on top of the call that waits for them."""
+        self.inbox.nested.extend(calls)
+        if not (self.blocked and self._owner.tasks.stack.is_for_top()):
+            self.return_nested()
+
+    def return_nested(self) -> None:
+        """What was to run on top of a call that waits has not begun, and that wait is over."""
+        unstarted, self.inbox.nested = self.inbox.nested, deque()
+        if unstarted:
             own = self._owner.ledger.uid
-            self._send_back(own, [(call.spec.task_id, call.spec.attempt) for call in calls])
+            self._send_back(own, [(call.spec.task_id, call.spec.attempt) for call in unstarted])
 
     def _on_create_actor(self, event: e.Received) -> None:
         message = event.message
@@ -219,7 +228,15 @@ class ExecutorMachine:
             self._send_back(uid, entries)
 
     def _send_back(self, to: bytes, tasks: list[tuple[bytes, int]]) -> None:
-        self._out.send(to, m.TasksPushedBack(tuple(tasks)))
+        closed = self.exiting == "max_calls"
+        self._out.send(to, m.TasksPushedBack(tuple(tasks), closed))
+
+    def retire(self) -> None:
+        """A function has had its ``max_calls`` here: take no more, and end in peace."""
+        if not self.exiting:
+            self.exiting = "max_calls"
+            self._out.send(self._owner.ledger.node, m.Retire())
+            self.push_back()
 
     # ---------------------------------------------------------------- waiting inside a task
 
@@ -231,19 +248,38 @@ class ExecutorMachine:
 
     def _declare_blocked(self) -> None:
         self.blocked = True
+        self.told = None
         self.push_back()
-        self._out.send(self._owner.ledger.node, m.Blocked())
 
     def unblock(self) -> None:
         """The running task goes on."""
         self.blocked_at = 0
         if self.blocked:
-            self.blocked = False
+            self.blocked = self._owner.tasks.stack.open = False
             self._out.send(self._owner.ledger.node, m.Unblocked())
-            unstarted, self.inbox.nested = list(self.inbox.nested), deque()
-            if unstarted:
-                self._take_own(unstarted)
-            self._owner.tasks.end_own_leases()
+
+    def look_at_stack(self) -> None:
+        """Note whether the call on top waits, and nothing else is about to run here."""
+        stack = self._owner.tasks.stack
+        running = self.inbox.running
+        waits = self.blocked and len(running) <= len(stack.waits)
+        stack.open = waits and not stack.on_its_way(running)
+
+    def tell_node(self) -> None:
+        """Say whether the call on top waits, and which request would let it go on if lent to us.
+
+        A request that would do no more is not taken back: at worst we are lent to ourselves, and
+        decline.
+        """
+        if not self.blocked:
+            return
+        stack = self._owner.tasks.stack
+        request = stack.request() if stack.open else RUNS
+        holds = request == 0 and self.told not in (None, RUNS)
+        if request != self.told and not holds:
+            self.told = request
+            message = m.Blocked(max(request, 0), runs=request == RUNS)
+            self._out.send(self._owner.ledger.node, message)
 
     def woken(self, now: int) -> None:
         """A wait has lasted long enough to give its CPU away."""
@@ -264,12 +300,14 @@ class ExecutorMachine:
             return
         caller = call.owner.uid
         borrowing = self._owner.borrowing
+        if self._owner.mourning.orphans:
+            self._owner.mourning.ended(result.task_id)
         if call.kind == CREATE and result.status != 0:
             self.exiting = "constructor failed"  # this process ends, and keeps nothing
             self._owner.ledger.covered.pop(result.task_id, None)
             self._answer(caller, result, event.payload)
             return
-        if event.refs:
+        if event.refs and caller not in self._owner.ledger.dead:
             result = self._hand_over(result, event, caller)
         callers: list[bytes] = []
         if self._owner.ledger.uncovered:
@@ -338,8 +376,12 @@ class ExecutorMachine:
         self.exiting = message.why
 
     def owner_died(self, uid: bytes) -> None:
-        """Nobody waits for what this owner asked for."""
+        """Nobody waits for what this owner asked for, and nobody protects what it lent us."""
         self.inbox.drop_owner(uid)
+        for task_id, call in self.inbox.running.items():
+            if call.owner.uid == uid:
+                values = [dep.value for dep, _ in call.deps if isinstance(dep.value, Stored)]
+                self._owner.mourning.adopt(task_id, values, uid)
 
     def settle(self) -> None:
         """Send the answers that gathered; end if asked to, when nothing is left to do."""
@@ -387,10 +429,10 @@ class ExecutorMachine:
             waiting = self._owner.borrowing.waiting.values()
             owners = dict.fromkeys(owner for waits, owner in waiting if waits == task_id)
             names = ", ".join(short(owner) for owner in owners)
-            return Cause(
-                f"it has run; its answer waits until {names} has registered what it keeps"
-            )
-        return Cause(f"it is not in process {short(me)}: it is on its way there, or back")
+            text = f"it has run; its answer waits until {names} has registered what it keeps"
+            return Cause(text, passing=True)
+        text = f"it is not in process {short(me)}: it is on its way there, or back"
+        return Cause(text, passing=True)
 
     def check(self) -> None:
         """Assert the invariants."""

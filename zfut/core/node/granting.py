@@ -1,10 +1,10 @@
 """Granting: which request gets which worker, and when workers start and end.
 
 A worker is started when a request fits and no idle worker is left for it.  Plain workers (those
-without actors) are capped.  At the cap, when every plain worker waits in ``get``, those that wait are
-lent to themselves: they run what they submitted on top of the call that waits.  One more worker
-starts only if none of the waiting has asked for anything, so nested tasks neither dead-lock nor
-start a thousand processes.
+without actors) are capped.  At the cap, when every plain worker waits in ``get``, those are lent to
+themselves that have queued what they wait for: they run it on top of the call that waits.  One
+more worker starts only if none of them can, so nested tasks neither dead-lock nor start a
+thousand processes.
 """
 
 from __future__ import annotations
@@ -90,11 +90,13 @@ class Granting:
             return
         self._credit(lease)
         worker = self.pool.workers.get(lease.worker)
-        if worker is None or not to_pool or lease.own:
+        if worker is None or not to_pool or lease.nested:
             return
         if lease.actor_id:
             self.retire(worker)
             self._out.add(KillProcess(worker.uid))
+        elif worker.retiring:
+            self.retire(worker)
         else:
             self.pool.take_back(worker, now)
 
@@ -131,6 +133,17 @@ class Granting:
             self.dirty = True
             self._attempts = ATTEMPTS
 
+    def worker_retires(self, uid: bytes) -> None:
+        """A worker takes no more work: its owner returns it, and nobody else gets it."""
+        worker = self.pool.workers.get(uid)
+        lease = self._lease_of(uid)
+        if lease is not None and worker is not None:
+            worker.retiring = True
+            lease.revoked = True
+            self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
+        elif worker is not None and worker.state == IDLE:
+            self.retire(worker)
+
     def worker_died(self, uid: bytes, why: str, now: int) -> None:
         """A worker is gone, and its lease with it."""
         worker = self.pool.died(uid)
@@ -154,21 +167,25 @@ class Granting:
                 self.leases.end(lease.owner, lease.lease_id)
                 self._out.send(lease.owner, m.LeaseFailed(lease.lease_id, why))
 
-    def block(self, uid: bytes) -> None:
+    def block(self, uid: bytes, nested_lease_id: int, *, runs: bool) -> None:
         """A worker's task waits: its CPU may be used meanwhile."""
         lease = self._lease_of(uid)
-        if lease is not None and not lease.blocked:
-            lease.blocked = True
-            self.pool.workers[uid].blocked = True
+        if lease is None:
+            return
+        worker = self.pool.workers[uid]
+        worker.stuck = not runs
+        worker.nested_lease_id = nested_lease_id
+        self.dirty = True
+        if not lease.blocked:
+            lease.blocked = worker.blocked = True
             self.resources.give(cpu_part(lease.demand))
-            self.dirty = True
 
     def unblock(self, uid: bytes) -> None:
         """A worker's task goes on; it takes its CPU even if that is lent by now."""
         lease = self._lease_of(uid)
         if lease is not None and lease.blocked:
-            lease.blocked = False
-            self.pool.workers[uid].blocked = False
+            worker = self.pool.workers[uid]
+            lease.blocked = worker.blocked = worker.stuck = False
             self.resources.take(cpu_part(lease.demand))
 
     def _lease_of(self, uid: bytes) -> NodeLease | None:
@@ -205,7 +222,7 @@ class Granting:
         self._tell(lease)
 
     def _tell(self, lease: NodeLease) -> None:
-        message = m.LeaseGranted(lease.lease_id, lease.worker, lease.bind)
+        message = m.LeaseGranted(lease.lease_id, lease.worker, lease.bind, lease.nested)
         self._out.send(lease.owner, message)
 
     def _start(self, wanted: int, missing: int) -> None:
@@ -215,7 +232,7 @@ class Granting:
         actors = sum(1 for lease in self.leases.queued.values() if lease.actor_id)
         plain = [worker for worker in self.pool.plain() if worker.state != LEAVING]
         room = self.workers_max + actors - len(plain)
-        if room <= 0 and missing and all(worker.blocked for worker in plain):
+        if room <= 0 and missing and all(worker.stuck for worker in plain):
             room = 0 if self._grant_to_themselves() else 1
         limit = min(self._config.starting_max, room + starting)
         limit = min(limit, self._fitting(wanted))
@@ -225,20 +242,21 @@ class Granting:
             self._out.add(StartWorker(uid))
 
     def _grant_to_themselves(self) -> bool:
-        """At the cap, with every worker waiting: those that wait run what they submitted.
+        """At the cap, with every worker waiting: those run what they wait for who can.
 
         Such a lease holds no CPU: its worker has given one back and will take it again.
         """
         granted = False
-        for lease in self.leases.in_order():
-            worker = self.pool.workers.get(lease.owner)
-            demand = tuple(item for item in lease.demand if item[0] != CPU)
-            if worker is None or not worker.blocked or lease.actor_id:
+        for worker in self.pool.plain():
+            lease = self.leases.queued.get((worker.uid, worker.nested_lease_id))
+            if lease is None or not worker.stuck:
                 continue
+            demand = tuple(item for item in lease.demand if item[0] != CPU)
             if not self.resources.fits(demand):
                 continue
             lease.demand = demand
-            lease.own = True
+            lease.nested = True
+            worker.stuck = False  # until it says otherwise
             self.resources.take(demand)
             self.leases.grant(lease, worker.uid, worker.bind)
             self._tell(lease)
@@ -321,7 +339,7 @@ class Granting:
         self.leases.check()
         self.pool.check()
         for name, lease in self.leases.granted.items():
-            if lease.own:
+            if lease.nested:
                 continue
             worker = self.pool.workers[lease.worker]
             assert worker.state == LENT, worker

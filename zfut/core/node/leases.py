@@ -37,7 +37,7 @@ class NodeLease(Struct, gc=False):
     bind: int = 0  # grant
     blocked: bool = False  # NodeMachine
     revoked: bool = False  # NodeMachine
-    own: bool = False  # Granting: the worker waits, and runs what it submitted itself
+    nested: bool = False  # Granting: the worker is the owner, and runs it on top of its call
     told: bool = False  # NodeMachine: the owner knows that it cannot fit
 
 

@@ -24,7 +24,10 @@ class Worker(Struct, gc=False):
     idle_at: int = 0  # ready, take_back
     lease: tuple[bytes, int] | None = None  # lend, take_back
     actor_id: bytes = b""  # lend
-    blocked: bool = False  # NodeMachine
+    retiring: bool = False  # Granting: it takes no more work
+    blocked: bool = False  # Granting
+    stuck: bool = False  # Granting: it waits, and nothing runs on top of what waits
+    nested_lease_id: int = 0  # Granting: a request that would let it go on
 
 
 class WorkerPool:
@@ -67,7 +70,7 @@ class WorkerPool:
         """The lease ended and the worker lives."""
         worker.state = IDLE
         worker.lease = None
-        worker.blocked = False
+        worker.blocked = worker.stuck = False
         worker.idle_at = now
 
     def died(self, uid: bytes) -> Worker | None:

@@ -29,6 +29,7 @@ class Borrowing:
         self.waiting: dict[
             bytes, tuple[bytes, bytes]
         ] = {}  # token -> call, owner that is asked
+        self.void: dict[bytes, None] = {}  # calls whose caller died: they cover nothing
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
         self._kept: dict[bytes, list[ObjectRow]] = {}
@@ -41,9 +42,9 @@ class Borrowing:
         """A reference was unpickled here, protected by ``cover`` for now."""
         row = self._ledger.row_of(object_id, owner)
         row.local += 1
-        if row.owner is None or row.tokens:
+        if row.owner is None or row.registered():
             return
-        if cover:
+        if cover and cover not in self.void:
             self._ledger.covered.setdefault(cover, {})[object_id] = None
         else:
             self._register(object_id, row, b"")
@@ -57,13 +58,25 @@ class Borrowing:
         callers: list[bytes] = []
         for object_id in self._ledger.covered.pop(task_id, ()):
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or row.owner is None or row.tokens or not row.needed():
+            if row is None or not row.lacks_token():
                 continue
+            assert row.owner is not None
             if row.owner.uid == caller:
                 callers.append(object_id)
             else:
                 self._register(object_id, row, task_id)
         return callers
+
+    def cover_lost(self, task_id: bytes, used: list[bytes], dead: bytes) -> None:
+        """The caller of a running call died: what the call uses needs a cover of its own."""
+        self.void[task_id] = None
+        for object_id in {**self._ledger.covered.pop(task_id, {}), **dict.fromkeys(used)}:
+            row = self._ledger.objects.rows.get(object_id)
+            if row is None or not row.lacks_token():
+                continue
+            assert row.owner is not None
+            if row.owner.uid != dead and row.owner.uid not in self._ledger.dead:
+                self._register(object_id, row, dead)
 
     def claim(self, object_ids: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         """Name tokens for those of the caller's objects that are still used here.
@@ -74,10 +87,10 @@ class Borrowing:
         retained: list[tuple[bytes, bytes]] = []
         for object_id in object_ids:
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or row.owner is None or row.tokens or not row.needed():
+            if row is None or not row.lacks_token():
                 continue
             token = self._ledger.mint_token()
-            row.tokens = [token]
+            row.add_token(token)
             retained.append((object_id, token))
             self._note_lineage(object_id, row)
         return tuple(retained)
@@ -103,7 +116,7 @@ class Borrowing:
     def _register(self, object_id: bytes, row: ObjectRow, waits: bytes) -> None:
         assert row.owner is not None
         token = self._ledger.mint_token()
-        row.tokens = [token]
+        row.add_token(token)
         self._await(token, waits, row.owner.uid)
         key = (row.owner.uid, self._ledger.uid)
         self._to_register.setdefault(key, []).append((object_id, token))
@@ -231,7 +244,7 @@ class Borrowing:
 
     def _needs_cover(self, object_id: bytes) -> bool:
         row = self._ledger.objects.rows.get(object_id)
-        return row is not None and row.owner is not None and not row.tokens and row.needed()
+        return row is not None and row.lacks_token()
 
     def flush(self) -> None:
         """Send the registrations that were gathered."""

@@ -3,7 +3,7 @@
 Who calls an actor follows it: its owner says where it lives, that it is being restarted, or that
 it is dead (see ``zfut.core.owner.lives``).  When its process dies, calls that were sent and have
 ``max_task_retries`` left go to its next life in their order, ahead of newer ones; the others fail,
-and may have run.
+and may have run.  Until the next life has begun, new calls without retries fail at once.
 """
 
 from __future__ import annotations
@@ -41,6 +41,13 @@ class Calls:
             self._ledger.hold_argument(handle_id(task.actor_id), task.actor_owner)
         if actor.state == "dead":
             self._fail_call(actor, task)
+            if not known and actor.owner.uid == self._ledger.uid:
+                del self.actors.actors[
+                    task.actor_id
+                ]  # it was forgotten before this handle came
+            return
+        if actor.between and not task.retries_left and not again:
+            self._fail(task, self._unavailable(actor, task, actor.detail), b"")
             return
         if again:
             actor.queue.appendleft(task)
@@ -159,8 +166,11 @@ class Calls:
             self.end_calls(actor, message.reason, message.detail)
             return
         if message.incarnation > actor.incarnation:
-            self.interrupted(actor, message.detail or "it is being restarted")
+            actor.detail = message.detail or "it is being restarted"
+            self.interrupted(actor, actor.detail)
             actor.incarnation = message.incarnation
+        if message.incarnation:
+            actor.between = message.state != "alive"
         if message.state == "alive" and not actor.worker:
             self._ledger.watch(message.worker)
             if message.worker not in self._ledger.dead:
@@ -183,12 +193,12 @@ class Calls:
                 task.retries_left -= 1 if task.retries_left > 0 else 0
                 again.append(task)
             else:
-                name = task.template.name.partition(".")[0]
-                failure = self._ledger.failures.system(
-                    "ActorUnavailableError", actor.actor_id, name, why
-                )
-                self._fail(task, failure, worker)
+                self._fail(task, self._unavailable(actor, task, why), worker)
         actor.queue.extendleft(reversed(again))
+
+    def _unavailable(self, actor: Actor, task: Task, why: str) -> bytes:
+        name = task.template.name.partition(".")[0]
+        return self._ledger.failures.system("ActorUnavailableError", actor.actor_id, name, why)
 
     # ---------------------------------------------------------------- the end
 
@@ -229,6 +239,16 @@ class Calls:
             self.let_arguments_go(b"", task)
         if doomed is not None and not doomed:
             del self._doomed[worker]
+
+    def ran_on(self, worker: bytes) -> list[Task]:
+        """Return our calls that are with this process, begun or not, given up or not."""
+        ran = list(self._doomed.get(worker, {}).values())
+        actor = self.actors.by_worker.get(worker)
+        if actor is not None:
+            ran += actor.sent.values()
+            if actor.creation is not None and not actor.created:
+                ran.append(actor.creation)
+        return ran
 
     def on_process_died(self, uid: bytes, why: str) -> Actor | None:
         """A process is gone. Returns the actor of ours that lived in it."""

@@ -33,6 +33,7 @@ class Submission:
         self.shipped: dict[bytes, dict[bytes, None]] = {}
         self.run_ns: dict[bytes, int] = {}
         self.hurried: list[Task] = []
+        self.version = 0  # counts what may have come into a queue
         self._waiting: dict[bytes, tuple[int, Task]] = {}  # until they are pushed
         self._due: list[tuple[int, bytes]] = []
         self._next_lease = 1
@@ -41,7 +42,7 @@ class Submission:
 
     def enqueue(self, task: Task) -> None:
         """The task has its arguments and needs a worker."""
-        key = self._key(task)
+        key = self.key(task)
         key.queue.append(task)
         self.touch(key)
         if task.template.schedule_timeout_ns:
@@ -50,7 +51,7 @@ class Submission:
     def requeue(self, tasks: list[Task]) -> None:
         """These came back unstarted; they go first, in their order."""
         for task in reversed(tasks):
-            key = self._key(task)
+            key = self.key(task)
             key.queue.appendleft(task)
             self.touch(key)
             if task.template.schedule_timeout_ns:
@@ -58,7 +59,7 @@ class Submission:
 
     def remove(self, task: Task) -> bool:
         """Take a cancelled task out of its queue. Returns whether it was there."""
-        key = self._key(task)
+        key = self.key(task)
         for index, queued in enumerate(key.queue):
             if queued is task:
                 del key.queue[index]
@@ -81,7 +82,7 @@ class Submission:
             _, task = self._waiting.pop(self._due[0][1])
             if self.remove(task):
                 limit = task.template.schedule_timeout_ns / 1e9
-                lacking = self._key(task).why or "others keep the workers busy"
+                lacking = self.key(task).why or "others keep the workers busy"
                 late.append((task, f"{lacking}; its schedule_timeout of {limit:g} s is over"))
         return late
 
@@ -98,9 +99,11 @@ class Submission:
         """Something changed for this key: look at it when the machine settles."""
         if not key.dirty:
             key.dirty = True
+            self.version += 1
             self.dirty.append(key)
 
-    def _key(self, task: Task) -> Key:
+    def key(self, task: Task) -> Key:
+        """Return the scheduling key of a task."""
         demand = task.template.demand
         key = self.keys.get((demand, task.depth))
         if key is None:
@@ -123,9 +126,12 @@ class Submission:
         limit = min(len(key.queue), self._config.lease_requests_max)
         return max(0, limit - len(key.requests))
 
-    def grant(self, lease: Lease, worker: bytes, bind: int, now: int) -> None:
+    def grant(
+        self, lease: Lease, worker: bytes, bind: int, now: int, *, nested: bool = False
+    ) -> None:
         """The node lent us ``worker``."""
         lease.worker = worker
+        lease.nested = nested
         lease.bind = bind
         lease.idle_at = lease.progress_at = now
         self.by_worker[worker] = lease
@@ -165,8 +171,18 @@ class Submission:
         return task
 
     def own(self) -> list[Lease]:
-        """Return the leases by which this process is lent to itself."""
+        """Return the leases on this process itself."""
         return [lease for lease in self.leases.values() if lease.worker == self._uid]
+
+    @staticmethod
+    def nested(key: Key) -> list[Lease]:
+        """Return the leases by which this process runs its own on top of what waits."""
+        return [lease for lease in key.leases.values() if lease.nested]
+
+    def ran_on(self, worker: bytes) -> list[Task]:
+        """Return our tasks that are with this worker, begun or not."""
+        lease = self.by_worker.get(worker)
+        return list(lease.in_flight.values()) if lease is not None else []
 
     def forget_worker(self, worker: bytes) -> Lease | None:
         """The worker died: what it was shipped died with it. Returns our lease on it."""
@@ -190,7 +206,19 @@ class Submission:
 
     def _has_room(self, lease: Lease) -> bool:
         full = lease.load_ns >= self._config.pipeline_ns
-        return not (full or lease.draining or lease.recalled)
+        return not (full or lease.draining or lease.recalled or lease.nested)
+
+    def take(self, task: Task, lease: Lease, now: int) -> bool:
+        """Move one queued task to a lease. Returns whether it was there."""
+        if not self.remove(task):
+            return False
+        self._waiting.pop(task.task_id, None)
+        task.cost_ns = self.cost(task)
+        task.lease = lease
+        lease.progress_at = now
+        lease.in_flight[task.task_id] = task
+        lease.load_ns += task.cost_ns
+        return True
 
     def _take(self, key: Key, lease: Lease, share: int, now: int) -> list[Task]:
         limit = self._config.pipeline_ns

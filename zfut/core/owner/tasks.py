@@ -13,6 +13,7 @@ from collections.abc import Callable
 from zfut.core.effects import Note
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import FAILED, INLINE, Key, Lease, Task
+from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
 from zfut.wire import messages as m
 from zfut.wire.specs import (
@@ -35,6 +36,7 @@ class Tasks:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.submission = Submission(ledger.uid, ledger.config)
+        self.stack = Stack(ledger.objects, self.submission)
 
     # ---------------------------------------------------------------- the node's answers
 
@@ -49,7 +51,8 @@ class Tasks:
             self._ask_again(lease)
             return None
         self._ledger.watch(message.worker)
-        self.submission.grant(lease, message.worker, message.bind, now)
+        bind, nested = message.bind, message.nested
+        self.submission.grant(lease, message.worker, bind, now, nested=nested)
         return lease
 
     def _ask_again(self, lease: Lease) -> None:
@@ -127,8 +130,9 @@ class Tasks:
 
     def on_pushed_back(self, sender: bytes, message: m.TasksPushedBack) -> None:
         """An executor returned tasks that it had not started."""
-        if sender == self._ledger.uid:
-            self.end_own_leases()
+        lease = self.submission.by_worker.get(sender) if message.closed else None
+        if lease is not None and lease.key is not None:
+            lease.draining = True
         back: list[Task] = []
         for task_id, attempt in message.tasks:
             task = self.submission.find(sender, task_id)
@@ -276,6 +280,8 @@ class Tasks:
         submission = self.submission
         for lease, tasks in submission.fill(key, now):
             self.push(lease, tasks)
+        for lease in self.submission.nested(key):
+            self._settle_nested(lease, now)
         if key.queue:
             for _ in range(submission.wanted(key)):
                 self._request(key)
@@ -287,6 +293,14 @@ class Tasks:
             if lease.draining and not lease.in_flight:
                 self.give_back(lease)
 
+    def _settle_nested(self, lease: Lease, now: int) -> None:
+        """We are lent to ourselves: one task at a time, or the lease goes back."""
+        task = None if lease.in_flight else self.stack.fill(lease, now)
+        if task is not None:
+            self.push(lease, [task])
+        elif not lease.in_flight:
+            self.give_back(lease)
+
     def _request(self, key: Key) -> None:
         lease = self.submission.new_lease(key)
         message = m.RequestLease(
@@ -297,13 +311,6 @@ class Tasks:
             key.queue[0].template.name,
         )
         self._ledger.out.send(self._ledger.node, message)
-
-    def end_own_leases(self) -> None:
-        """The call that waited here goes on: this process runs its own tasks no more."""
-        for lease in self.submission.own():
-            lease.draining = True
-            if lease.key is not None:
-                self.submission.touch(lease.key)
 
     def give_back(self, lease: Lease) -> None:
         """Return an idle lease to its node."""
