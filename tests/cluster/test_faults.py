@@ -814,3 +814,38 @@ def test_an_actor_dies_while_many_wait_for_it(tmp_path: Path) -> None:
         with pytest.raises(ActorDiedError) as caught:
             zfut.get(ref, timeout=20)
         assert caught.value.actor_id == actor.actor_id
+
+
+# ------------------------------------------------------------------ what a dead caller had lent
+
+
+@pytest.mark.usefixtures("session")
+def test_a_dead_callers_argument_is_not_written_over_while_it_is_read(tmp_path: Path) -> None:
+    @zfut.remote
+    class Reader:
+        def read(self, array: Any) -> None:
+            write_pid(tmp_path / "reads")
+            until((tmp_path / "go on").exists, "the caller is dead")
+            self.whole = bool((array == 7).all())
+
+        def saw(self) -> bool:
+            return self.whole
+
+    @zfut.remote(max_retries=0)
+    def call(refs: list[Any], reader: Any) -> None:
+        reader.read.remote(refs[0])
+        read_pid(tmp_path / "reads")
+        write_pid(tmp_path / "calls")
+        for_ever()
+
+    reader = Reader.remote()
+    lent = zfut.put(np.full(1_000_000, 7))
+    caller = call.remote([lent], reader)
+    del lent
+    os.kill(read_pid(tmp_path / "calls"), signal.SIGKILL)
+    with pytest.raises(WorkerCrashedError):
+        zfut.get(caller, timeout=20)
+    for _ in range(10):
+        zfut.put(np.zeros(1_000_000))
+    (tmp_path / "go on").touch()
+    assert zfut.get(reader.saw.remote(), timeout=20)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from zfut.core import events as e
 from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.node.fencing import Fencing
 from zfut.core.node.granting import Granting
 from zfut.core.node.lending import Lending
 from zfut.core.node.machine import NodeMachine
@@ -28,8 +29,10 @@ from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lineage import Lineage, arguments
 from zfut.core.owner.lives import Lives
 from zfut.core.owner.machine import OwnerMachine
+from zfut.core.owner.mourning import Mourning
 from zfut.core.owner.objects import Objects
 from zfut.core.owner.recovery import Recovery
+from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
 from zfut.core.owner.tasks import Tasks
 from zfut.sim.run import run_seed
@@ -376,6 +379,55 @@ def lineage_tokens_are_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Recovery, "on_downgrade", mutant)
 
 
+def the_dead_protect_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mourning, "lent_to", nothing)
+
+
+def calls_of_the_dead_are_left_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mourning, "adopt", nothing)
+
+
+def deaths_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
+    right = Mourning.owe
+
+    def mutant(self: Mourning, dead: bytes, fence: int) -> None:
+        right(self, dead, fence)
+        self.answers[-1][2].clear()
+
+    patch.setattr(Mourning, "owe", mutant)
+
+
+def a_fence_asks_only_who_wants_it(patch: pytest.MonkeyPatch) -> None:
+    right = Fencing.ask
+
+    def mutant(self: Fencing, asker: bytes, dead: bytes) -> Any:
+        number, news = right(self, asker, dead)
+        self.fences[number].unanswered = {asker: None}
+        return number, news
+
+    patch.setattr(Fencing, "ask", mutant)
+
+
+def anything_queued_runs_on_top(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Stack) -> Any:
+        keys = self._submission.keys.values()
+        queued = [task for key in keys for task in key.queue]
+        return queued[0] if self.open and queued else None
+
+    patch.setattr(Stack, "next_task", mutant)
+
+
+def who_is_lent_to_itself_stays_stuck(patch: pytest.MonkeyPatch) -> None:
+    """Nobody says when what runs on top comes to wait."""
+    right = ExecutorMachine.tell_node
+
+    def mutant(self: ExecutorMachine) -> None:
+        if self.told is None:
+            right(self)
+
+    patch.setattr(ExecutorMachine, "tell_node", mutant)
+
+
 BY_SEED: dict[Patch, range] = {
     executor_ignores_the_bind_number: range(60),
     owner_uses_a_lease_on_a_dead_worker: range(60),
@@ -398,10 +450,10 @@ BY_SEED: dict[Patch, range] = {
     stopped_waits_stay: range(60),
     call_overtakes_one_that_waits: range(60),
     call_does_not_hold_its_actor: range(60),
-    owners_death_fails_nothing: range(210, 220),
+    owners_death_fails_nothing: range(228, 236),
     failed_argument_stops_nothing: range(60),
     nobody_audits_a_dead_issuer: range(840, 855),
-    the_audited_hold_everything: range(840, 855),
+    the_audited_hold_everything: range(284, 292),
     an_interrupted_call_is_never_sent_again: range(60),
     restarted_before_its_process_is_dead: range(90),
     restart_forgets_the_attempt: range(60),
@@ -410,9 +462,15 @@ BY_SEED: dict[Patch, range] = {
     a_run_again_keeps_its_attempt: range(60),
     lost_values_are_waited_for: range(60),
     what_runs_again_already_runs_twice: range(580, 590),
+    who_is_lent_to_itself_stays_stuck: range(135, 145),
 }
 
 BY_SCENARIO: dict[Patch, str] = {
+    the_dead_protect_nothing: "caller_dies_while_its_call_runs",
+    calls_of_the_dead_are_left_alone: "caller_dies_while_its_call_runs",
+    deaths_are_answered_at_once: "caller_dies_while_its_call_runs",
+    a_fence_asks_only_who_wants_it: "caller_dies_while_its_call_runs",
+    anything_queued_runs_on_top: "leftover_at_the_cap",
     interrupts_are_lost: "cancel_dispatched",
     lineage_is_not_kept: "lost_chain_runs_again",
     lineage_tokens_are_given_back: "lineage_of_another_owner",

@@ -29,15 +29,20 @@ from zfut.core.worker import WorkerMachine
 from zfut.ids import NodeUid, proc_uid
 from zfut.sim import invariants
 from zfut.sim.arena import GhostArena, violate
+from zfut.sim.causes import causes_are_alive
 from zfut.sim.ghost import Ghost
 from zfut.sim.network import Latency, Link, Network
 from zfut.sim.process import Code, Machine, Process, Thread
+from zfut.sim.rules import Retries
 from zfut.sim.threads import Threads
 from zfut.sim.values import SymbolicFailures
 from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_node, decode_to_owner, decode_to_worker, encode, join
 
 NODE = NodeUid(b"simnode1")
+
+LONG_NS = 10_000_000
+"""When nothing happens for so long, whatever waits must have a cause that is alive."""
 
 ENDS = {
     0: "it exited with code 0",
@@ -85,6 +90,7 @@ class Cluster:
         self.network = Network(rng, setting.latency)
         self.arena = GhostArena()
         self.ghost = Ghost(self)
+        self.retries = Retries()
         self.processes: dict[bytes, Process] = {}
         self.trace: deque[tuple[int, Process, Any, str]] = deque(maxlen=1500)
         self.events = 0
@@ -215,10 +221,20 @@ class Cluster:
                 return False
             if self.turns >= limit:
                 return False
+            if when - self.now > LONG_NS and self._is_quiet():
+                causes_are_alive(self)
             heappop(calendar)
             self.now = max(self.now, when)
             what(*args)
         return True
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is under way, and nobody is stopped: only time can change anything."""
+        return not self.network.under_way and not any(
+            process.alive
+            and (process.inbox or process.arrived or process.paused_until > self.now)
+            for process in self.processes.values()
+        )
 
     # ---------------------------------------------------------------- turns
 

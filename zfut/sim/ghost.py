@@ -68,6 +68,7 @@ class Ghost:
         self.exit_wanted: dict[bytes, int] = {}
         self.exits: dict[int, None] = {}
         self.lost: dict[bytes, None] = {}
+        self.answered: dict[bytes, None] = {}
         self.killed = 0
         self.gone = 0
         self._givers: dict[tuple[bytes, bytes], dict[bytes, None]] = {}
@@ -122,6 +123,8 @@ class Ghost:
         if type(message) is m.PushTasks:
             for spec in message.tasks:
                 self.calls[spec.task_id].pushed[effect.to] = None
+        elif type(message) is m.TasksFinished:
+            self.answered.update((result.task_id, None) for result in message.results)
         elif type(message) is m.CreateActor:
             actor = self.actors[message.actor_id]
             actor.worker = effect.to
@@ -173,8 +176,8 @@ class Ghost:
     def _check_order(self, process: Process, call: Call) -> None:
         actor = self.actors[process.worker.executor.actor_id]
         told = self.calls[call.spec.task_id]
-        if call.spec.attempt and self.lost:
-            return  # a result that was lost is made again, without a promise of order
+        if call.spec.attempt and call.spec.task_id in self.answered:
+            return  # a result that was lost or freed is made again, without a promise of order
         last = actor.started.get(told.owner, 0)
         if told.order < last:
             violate(f"{told.name} starts after a later call of the same caller")

@@ -14,6 +14,7 @@ from zfut.core.node.resources import CPU
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import STATE_NAMES, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
+from zfut.sim import rules
 from zfut.sim.arena import violate
 
 if TYPE_CHECKING:
@@ -40,9 +41,15 @@ def after_turn(cluster: Cluster, process: Process) -> None:
         leases_have_owners(cluster, process.machine)
     else:
         containment_is_counted(process.owner)
+        rules.tables_agree(process)
+        cluster.retries.check(process.owner)
     if cluster.turns % EVERY == 0:
         uses_are_held(cluster)
         workers_have_one_owner(cluster)
+        rules.runs_once(cluster)
+        for other in cluster.processes.values():
+            if other.alive and not isinstance(other.machine, NodeMachine):
+                rules.foreigners_are_watched(other)
 
 
 def resources_conserved(node: NodeMachine) -> None:
@@ -149,13 +156,28 @@ def only_cycles_are_left(cluster: Cluster) -> bool:
             continue
         for object_id, row in process.owner.rows.items():
             left = True
-            if row.local or row.submitted:
+            if row.local or row.submitted != _held_for_restarts(process.owner, object_id):
                 return False
             for token, borrower in (row.borrowers or {}).items():
                 held = cluster.processes[borrower].owner.rows.get(object_id)
                 if held is None or token not in (held.tokens or ()):
                     return False
     return left
+
+
+def _held_for_restarts(owner: OwnerMachine, object_id: bytes) -> int:
+    """How often living actors hold the object as an argument of their constructor."""
+    creations = [
+        actor.creation
+        for actor in owner.calls.actors.actors.values()
+        if actor.creation is not None and actor.creation_held and actor.state != "dead"
+    ]
+    named = [
+        name
+        for creation in creations
+        for name in (*(dep[1] for dep in creation.deps), *(one[0] for one in creation.nested))
+    ]
+    return named.count(object_id)
 
 
 def containment_is_counted(owner: OwnerMachine) -> None:
@@ -187,6 +209,10 @@ def _owner_is_empty(cluster: Cluster, process: Process) -> None:
         "tokens that wait": owner.borrowing.waiting,
         "values kept for what is in them": owner.borrowing._kept,  # noqa: SLF001
         "calls given up": owner.calls._doomed,  # noqa: SLF001
+        "holds for the dead": owner.mourning.held,
+        "answers about the dead": owner.mourning.answers,
+        "calls of the dead": owner.mourning.orphans,
+        "calls that cover nothing": owner.borrowing.void,
         "allocated memory": [offset for offset, uid in written if cluster.lives(uid)],
         "waits for memory": ledger.memory.waiting,
     }
@@ -215,6 +241,7 @@ def _node_is_empty(node: NodeMachine) -> None:
     lending = node.lending
     require(not lending.waiting, f"requests for memory wait: {_brief(lending.waiting)}")
     require(not lending.estates, f"the dead own memory: {_brief(lending.estates)}")
+    require(not node.fencing.fences, f"fences wait: {_brief(node.fencing.fences)}")
     require(not lending.claimed, f"memory is claimed: {_brief(lending.claimed)}")
     require(not node.head.directory.names, "names are taken")
     alive = [*node.drivers, *node.granting.pool.workers]

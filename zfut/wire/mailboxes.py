@@ -24,6 +24,7 @@ from zfut.wire.messages import (
     Exit,
     ExitActor,
     Farewell,
+    FenceProcess,
     FindName,
     FreeClaimed,
     FreeMemory,
@@ -44,6 +45,7 @@ from zfut.wire.messages import (
     ObjectReady,
     OwnerSays,
     ProcessDied,
+    ProcessFenced,
     PushCalls,
     PushTasks,
     RecallTasks,
@@ -70,6 +72,7 @@ ToOwner: TypeAlias = (
     | LeaseWaits
     | LeaseRevoked
     | ProcessDied
+    | ProcessFenced
     | MemoryLent
     | MemoryRefused
     | ReclaimMemory
@@ -107,6 +110,7 @@ ToNode: TypeAlias = (
     | Unblocked
     | Watch
     | KillWorker
+    | FenceProcess
     | BorrowMemory
     | ReturnMemory
     | ClaimMemory

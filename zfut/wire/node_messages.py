@@ -144,10 +144,29 @@ class Watch(Message, frozen=True, tag=20):
 
 
 class ProcessDied(Message, frozen=True, tag=21):
-    """node -> owner: this process is gone, for certain; ``why`` says how. Safe to repeat."""
+    """node -> owner: this process is gone, for certain; ``why`` says how. Safe to repeat.
+
+    ``fence`` is not 0 if an owner asked by FenceProcess: the answer, ClaimMemory, repeats it.
+    """
 
     uid: bytes
     why: str
+    fence: int = 0
+
+
+class FenceProcess(Message, frozen=True, tag=24):
+    """owner -> node: this process died; tell me when all have registered what it protected.
+
+    Answered by ProcessFenced, once everybody has answered ProcessDied.  Safe to repeat.
+    """
+
+    uid: bytes
+
+
+class ProcessFenced(Message, frozen=True, tag=25):
+    """node -> owner: whoever still uses what ``uid`` protected is registered. Safe to repeat."""
+
+    uid: bytes
 
 
 class KillWorker(Message, frozen=True, tag=22):
@@ -236,6 +255,7 @@ class ClaimMemory(Message, frozen=True, tag=36):
 
     uid: bytes
     pieces: tuple[tuple[int, int], ...]
+    fence: int = 0
 
 
 class FreeClaimed(Message, frozen=True, tag=37):

@@ -164,7 +164,10 @@ What an owner owes the others:
 - `LocateObjects` and `LocateActor` are answered, at the latest when there is something to
   say.
 - `ProcessDied` is answered with `ClaimMemory`, also when nothing is claimed: until then the
-  dead process's memory is kept.
+  dead process's memory is kept. Whoever runs a call of the dead process first registers what
+  that call uses with the owners, and waits until they have acknowledged it.
+- Who holds something for a process that died asks for a fence, `FenceProcess`, and lets it go
+  only after `ProcessFenced`: others may run calls that the dead process had sent them.
 - `Watch` names every process that something depends on: only then `ProcessDied` comes.
 """
 

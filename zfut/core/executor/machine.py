@@ -19,7 +19,7 @@ from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question
 from zfut.ids import short
 from zfut.wire import messages as m
-from zfut.wire.specs import CANCELLED, RAISED, Failed, TaskResult, TaskSpec, Value
+from zfut.wire.specs import CANCELLED, RAISED, Failed, Stored, TaskResult, TaskSpec, Value
 
 Early: TypeAlias = m.PushTasks | m.CreateActor | m.PushCalls | m.RecallTasks
 """What has come before the node's word that this worker is lent to its sender."""
@@ -292,12 +292,14 @@ class ExecutorMachine:
             return
         caller = call.owner.uid
         borrowing = self._owner.borrowing
+        if self._owner.mourning.orphans:
+            self._owner.mourning.ended(result.task_id)
         if call.kind == CREATE and result.status != 0:
             self.exiting = "constructor failed"  # this process ends, and keeps nothing
             self._owner.ledger.covered.pop(result.task_id, None)
             self._answer(caller, result, event.payload)
             return
-        if event.refs:
+        if event.refs and caller not in self._owner.ledger.dead:
             result = self._hand_over(result, event, caller)
         callers: list[bytes] = []
         if self._owner.ledger.uncovered:
@@ -366,8 +368,12 @@ class ExecutorMachine:
         self.exiting = message.why
 
     def owner_died(self, uid: bytes) -> None:
-        """Nobody waits for what this owner asked for."""
+        """Nobody waits for what this owner asked for, and nobody protects what it lent us."""
         self.inbox.drop_owner(uid)
+        for task_id, call in self.inbox.running.items():
+            if call.owner.uid == uid:
+                values = [dep.value for dep, _ in call.deps if isinstance(dep.value, Stored)]
+                self._owner.mourning.adopt(task_id, values, uid)
 
     def settle(self) -> None:
         """Send the answers that gathered; end if asked to, when nothing is left to do."""
@@ -415,10 +421,10 @@ class ExecutorMachine:
             waiting = self._owner.borrowing.waiting.values()
             owners = dict.fromkeys(owner for waits, owner in waiting if waits == task_id)
             names = ", ".join(short(owner) for owner in owners)
-            return Cause(
-                f"it has run; its answer waits until {names} has registered what it keeps"
-            )
-        return Cause(f"it is not in process {short(me)}: it is on its way there, or back")
+            text = f"it has run; its answer waits until {names} has registered what it keeps"
+            return Cause(text, passing=True)
+        text = f"it is not in process {short(me)}: it is on its way there, or back"
+        return Cause(text, passing=True)
 
     def check(self) -> None:
         """Assert the invariants."""

@@ -91,11 +91,20 @@ class Lending:
 
     # ---------------------------------------------------------------- the dead
 
+    def leaves(self, uid: bytes) -> bool:
+        """Whether a process would leave memory behind."""
+        return uid in self.lent or any(uid in held[1] for held in self.claimed.values())
+
     def died(self, uid: bytes, witnesses: dict[bytes, None]) -> None:
         """A process is gone; its ``witnesses`` will say what they need of what it wrote."""
         for name in [name for name in self.waiting if name[0] == uid]:
             del self.waiting[name]
         pieces = self.lent.pop(uid, [])
+        for offset, (size, claimers) in list(self.claimed.items()):
+            claimers.pop(uid, None)
+            if not claimers:  # its own callees may read there
+                del self.claimed[offset]
+                pieces.append((offset, size))
         if pieces:
             self.estates[uid] = Estate(pieces, dict(witnesses))
         for dead, estate in list(self.estates.items()):
@@ -105,9 +114,6 @@ class Lending:
                 if not claimers:
                     del estate.claims[offset]
             self._settle(dead)
-        for offset, (_, claimers) in list(self.claimed.items()):
-            if uid in claimers:
-                self._unclaim(offset, uid)
 
     def claim(self, dead: bytes, claimer: bytes, pieces: tuple[Piece, ...]) -> None:
         """A witness says what it needs."""

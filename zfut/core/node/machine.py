@@ -24,15 +24,13 @@ from zfut.core.effects import (
 )
 from zfut.core.head.machine import HeadMachine
 from zfut.core.node.draining import Draining
+from zfut.core.node.fencing import Fence, Fencing
 from zfut.core.node.granting import Granting
 from zfut.core.node.lending import Lending, Waiting
 from zfut.core.node.report import report
 from zfut.core.node.resources import Resources
 from zfut.core.node.worker_pool import LENT
 from zfut.wire import messages as m
-
-OBITUARIES_MAX = 1000
-"""How many ends are remembered for those who ask late."""
 
 
 class NodeMachine:
@@ -58,7 +56,7 @@ class NodeMachine:
         self.stopping = ""
         self._scarce: dict[bytes, None] = {}
         self._condemned: dict[bytes, str] = {}
-        self._obituaries: dict[bytes, str] = {}
+        self.fencing = Fencing()
 
     # ---------------------------------------------------------------- the doors
 
@@ -118,10 +116,13 @@ class NodeMachine:
 
     def _on_hello(self, sender: bytes, message: m.Hello, now: int) -> None:
         if message.kind == "worker":
-            self._on_process_started(sender, message.pid)  # its own word may come first
-            self.granting.worker_ready(sender, now)
+            if sender in self.granting.pool.workers:  # it may be dead by now
+                self._on_process_started(sender, message.pid)  # its own word may come first
+                self.fencing.greeted(sender)
+                self.granting.worker_ready(sender, now)
         elif message.kind == "driver":
             self.drivers[sender] = message.pid
+            self.fencing.greeted(sender)
             self.out.add(WatchProcess(sender, message.pid))
 
     def _on_message(self, sender: bytes, message: m.Message, now: int) -> None:
@@ -148,9 +149,12 @@ class NodeMachine:
             case m.ReturnMemory(pieces):
                 self.lending.give_back(sender, pieces)
                 self._serve_memory()
-            case m.ClaimMemory(uid, pieces):
+            case m.ClaimMemory(uid, pieces, fence):
                 self.lending.claim(uid, sender, pieces)
+                self._tell_fenced(self.fencing.answered(sender, fence))
                 self._serve_memory()
+            case m.FenceProcess(uid):
+                self._on_fence(sender, uid)
             case m.FreeClaimed(offsets):
                 self.lending.free_claimed(sender, offsets)
                 self._serve_memory()
@@ -176,7 +180,7 @@ class NodeMachine:
             if uid in self.drivers or uid in self.granting.pool.workers:
                 self.watchers.setdefault(uid, {})[watcher] = None
             elif uid != self.uid:
-                why = self._obituaries.get(uid, "it had ended before")
+                why = self.fencing.obituaries.get(uid, "it had ended before")
                 self.out.send(watcher, m.ProcessDied(uid, why))
 
     # ---------------------------------------------------------------- memory
@@ -230,14 +234,14 @@ class NodeMachine:
         if worker is None and self.drivers.pop(uid, None) is None:
             return
         why = self._condemned.pop(uid, "") or why
-        self._remember(uid, why)
+        complete = self.fencing.died(uid, why)
         if worker is not None:
             self.granting.worker_died(uid, why, now)
         self._end_what_it_owned(uid, now)
         self.head.on_process_died(uid)
         self._scarce.pop(uid, None)
         witnesses = self.watchers.pop(uid, {})
-        if uid in self.lending.lent:  # a Watch may be under way: all are asked what they need
+        if self.lending.leaves(uid):  # a Watch may be under way: all are asked what they need
             witnesses.update(dict.fromkeys(self.drivers))
             witnesses.update(dict.fromkeys(self.granting.pool.greeted()))
         for others in self.watchers.values():
@@ -246,13 +250,25 @@ class NodeMachine:
         self.out.add(Forget(uid))
         for witness in witnesses:
             self.out.send(witness, m.ProcessDied(uid, why))
+        self._tell_fenced(complete)
         self._serve_memory()
 
-    def _remember(self, uid: bytes, why: str) -> None:
-        """Somebody may have been about to watch it."""
-        self._obituaries[uid] = why
-        if len(self._obituaries) > OBITUARIES_MAX:
-            del self._obituaries[next(iter(self._obituaries))]
+    def _on_fence(self, asker: bytes, dead: bytes) -> None:
+        """Everybody is asked what it uses that only the dead process protected."""
+        if dead in self.drivers or dead in self.granting.pool.workers:
+            return
+        obituaries = self.fencing.obituaries
+        number, news = self.fencing.ask(asker, dead)
+        for uid, other in news:
+            self.out.send(uid, m.ProcessDied(other, obituaries[other]))
+        why = obituaries.get(dead, "it had ended before")
+        for uid in self.fencing.fences[number].unanswered:
+            self.out.send(uid, m.ProcessDied(dead, why, number))
+
+    def _tell_fenced(self, complete: list[Fence]) -> None:
+        for fence in complete:
+            for asker in fence.askers:
+                self.out.send(asker, m.ProcessFenced(fence.dead))
 
     def _end_what_it_owned(self, uid: bytes, now: int) -> None:
         """Leases end with their owner; a worker that ran for it has nobody to answer to."""

@@ -29,6 +29,7 @@ class Borrowing:
         self.waiting: dict[
             bytes, tuple[bytes, bytes]
         ] = {}  # token -> call, owner that is asked
+        self.void: dict[bytes, None] = {}  # calls whose caller died: they cover nothing
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
         self._kept: dict[bytes, list[ObjectRow]] = {}
@@ -43,7 +44,7 @@ class Borrowing:
         row.local += 1
         if row.owner is None or row.tokens:
             return
-        if cover:
+        if cover and cover not in self.void:
             self._ledger.covered.setdefault(cover, {})[object_id] = None
         else:
             self._register(object_id, row, b"")
@@ -64,6 +65,16 @@ class Borrowing:
             else:
                 self._register(object_id, row, task_id)
         return callers
+
+    def cover_lost(self, task_id: bytes, used: list[bytes], dead: bytes) -> None:
+        """The caller of a running call died: what the call uses needs a cover of its own."""
+        self.void[task_id] = None
+        for object_id in {**self._ledger.covered.pop(task_id, {}), **dict.fromkeys(used)}:
+            row = self._ledger.objects.rows.get(object_id)
+            if row is None or row.owner is None or row.tokens or not row.needed():
+                continue
+            if row.owner.uid != dead and row.owner.uid not in self._ledger.dead:
+                self._register(object_id, row, dead)
 
     def claim(self, object_ids: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         """Name tokens for those of the caller's objects that are still used here.

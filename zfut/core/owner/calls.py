@@ -41,6 +41,10 @@ class Calls:
             self._ledger.hold_argument(handle_id(task.actor_id), task.actor_owner)
         if actor.state == "dead":
             self._fail_call(actor, task)
+            if not known and actor.owner.uid == self._ledger.uid:
+                del self.actors.actors[
+                    task.actor_id
+                ]  # it was forgotten before this handle came
             return
         if again:
             actor.queue.appendleft(task)
@@ -229,6 +233,16 @@ class Calls:
             self.let_arguments_go(b"", task)
         if doomed is not None and not doomed:
             del self._doomed[worker]
+
+    def ran_on(self, worker: bytes) -> list[Task]:
+        """Return our calls that are with this process, begun or not, given up or not."""
+        ran = list(self._doomed.get(worker, {}).values())
+        actor = self.actors.by_worker.get(worker)
+        if actor is not None:
+            ran += actor.sent.values()
+            if actor.creation is not None and not actor.created:
+                ran.append(actor.creation)
+        return ran
 
     def on_process_died(self, uid: bytes, why: str) -> Actor | None:
         """A process is gone. Returns the actor of ours that lived in it."""

@@ -62,19 +62,20 @@ class Ledger:
         self.handles_gone: list[bytes] = []
         self.covered: dict[bytes, dict[bytes, None]] = {}
         self.uncovered: list[tuple[bytes, ObjectRow]] = []
-        self._watched: dict[bytes, None] = {uid: None, node: None}
+        self.watched: dict[bytes, None] = {uid: None, node: None}
         self._to_watch: list[bytes] = []
         self._to_locate: dict[bytes, list[bytes]] = {}
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_free: dict[bytes, list[int]] = {}
+        self._inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
         self._tokens = 0
 
     # ---------------------------------------------------------------- names
 
     def watch(self, uid: bytes) -> None:
         """We depend on this process: its death must reach us."""
-        if uid not in self._watched:
-            self._watched[uid] = None
+        if uid not in self.watched:
+            self.watched[uid] = None
             self._to_watch.append(uid)
 
     def mint_token(self) -> bytes:
@@ -114,7 +115,15 @@ class Ledger:
         named = [(object_id, owner) for _, object_id, owner in task.deps] + list(task.nested)
         for object_id, _ in list(named):
             row = self.objects.rows.get(object_id)
-            for inner_id, _ in row.contains if row is not None else ():
+            if row is None:
+                continue
+            refs = (
+                row.value.refs
+                if isinstance(row.value, Stored)
+                else self._inner.get(object_id, ())
+            )
+            named += [(inner.object_id, inner.owner) for inner in refs]
+            for inner_id, _ in row.contains:
                 named.append((inner_id, self._owner_address(inner_id)))
         for object_id, owner in named:
             if owner.uid in self.dead:
@@ -196,6 +205,7 @@ class Ledger:
                 continue  # nothing can make it again: it stays as it is
             if rows.pop(object_id, None) is None:
                 continue
+            self._inner.pop(object_id, None)
             if row.state == ACTOR:
                 self.handles_gone.append(object_id)
             stack.extend(self._forget(object_id, row))
@@ -394,6 +404,8 @@ class Ledger:
             self.watch(value.creator)
             self.set_value(row, value.encoding, value)
         else:
+            if value.refs and self.config.fate_share == "kill":
+                self._inner[message.object_id] = value.refs
             self.set_value(row, value.encoding, payload)
 
     # ---------------------------------------------------------------- settling
@@ -433,14 +445,22 @@ class Ledger:
             if row.owner is not None and row.owner.uid == owner and row.state == PENDING:
                 self.fail_row(row, self.owner_died(object_id, owner))
 
-    def claims_on(self, creator: bytes) -> m.ClaimMemory:
-        """List what a dead process wrote that we still need."""
+    def claims_on(self, creator: bytes, fence: int) -> m.ClaimMemory:
+        """List what a dead process wrote, or had claimed as its owner, that we still need."""
         pieces = [
             (row.value.offset, row.value.size_bytes)
             for row in self.objects.rows.values()
-            if isinstance(row.value, Stored) and row.value.creator == creator
+            if isinstance(row.value, Stored)
+            and (
+                row.value.creator == creator
+                or (
+                    row.owner is not None
+                    and row.owner.uid == creator
+                    and row.value.creator in self.dead
+                )
+            )
         ]
-        return m.ClaimMemory(creator, tuple(pieces))
+        return m.ClaimMemory(creator, tuple(pieces), fence)
 
     def drop_borrower(self, borrower: bytes) -> None:
         """A borrower died: its registrations end, and so does what it asked."""

@@ -18,6 +18,7 @@ from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Failures, Ledger
 from zfut.core.owner.lives import Lives
+from zfut.core.owner.mourning import Mourning
 from zfut.core.owner.records import FREED, PENDING, ObjectRow, Task, Wait
 from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.tasks import Tasks
@@ -42,6 +43,7 @@ class OwnerMachine:
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
         self.lives = Lives(self.ledger, self.tasks, self.calls)
+        self.mourning = Mourning(self.ledger, self.borrowing, self.tasks, self.calls)
         self.recovery = Recovery(self.ledger, self.calls, self._ready)
         self.why = Why(self.ledger, self.tasks, self.calls.actors)
         self.tell_task: Callable[[bytes], Cause] = _runs_nothing
@@ -71,7 +73,7 @@ class OwnerMachine:
         if self._deaths:
             deaths, self._deaths = self._deaths, []
             for death in deaths:
-                self._on_process_died(death.uid, death.why)
+                self._on_process_died(death)
             audits, self._audits = self._audits, []
             for sender, audit in audits:
                 self.borrowing.on_audit(sender, audit)
@@ -92,6 +94,8 @@ class OwnerMachine:
             ledger.drop_lineage()
         self.borrowing.flush()
         ledger.flush()
+        if self.mourning.answers:
+            self.mourning.settle()
         return ledger.out.take()
 
     def step(self, event: e.Event | Task | bytes, now: int) -> list[Effect]:
@@ -287,6 +291,8 @@ class OwnerMachine:
                 self._serve(self.ledger.memory.serve_waiting())
             case m.ProcessDied():
                 self._deaths.append(message)  # what it said before may come after it
+            case m.ProcessFenced(uid):
+                self.mourning.fenced(uid)
             case m.LeaseFailed(lease_id, why):
                 lease = self.tasks.submission.leases.get(lease_id)
                 if lease is not None and lease.actor_id:
@@ -385,11 +391,13 @@ class OwnerMachine:
         for call_id, offset in served:
             self.ledger.out.add(Complete(call_id, offset))
 
-    def _on_process_died(self, uid: bytes, why: str) -> None:
-        """One step: everything that the death of ``uid`` means here."""
-        ledger = self.ledger
+    def _on_process_died(self, death: m.ProcessDied) -> None:
+        """One step: everything that the death of a process means here."""
+        ledger, uid, why = self.ledger, death.uid, death.why
+        self.mourning.owe(uid, death.fence)
         if uid in ledger.dead:
             return
+        self.mourning.lent_to(uid)
         ledger.dead[uid] = why
         self.tasks.on_worker_died(uid, why)
         self.lives.on_process_died(uid, self.calls.on_process_died(uid, why), why)
@@ -397,7 +405,6 @@ class OwnerMachine:
         ledger.drop_borrower(uid)
         ledger.fail_objects_of(uid)
         self.borrowing.owner_died(uid)
-        ledger.out.send(ledger.node, ledger.claims_on(uid))
         ledger.out.add(Forget(uid))
 
     # ---------------------------------------------------------------- questions

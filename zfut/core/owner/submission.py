@@ -179,6 +179,11 @@ class Submission:
         """Return the leases by which this process runs its own on top of what waits."""
         return [lease for lease in key.leases.values() if lease.nested]
 
+    def ran_on(self, worker: bytes) -> list[Task]:
+        """Return our tasks that are with this worker, begun or not."""
+        lease = self.by_worker.get(worker)
+        return list(lease.in_flight.values()) if lease is not None else []
+
     def forget_worker(self, worker: bytes) -> Lease | None:
         """The worker died: what it was shipped died with it. Returns our lease on it."""
         self.shipped.pop(worker, None)

@@ -43,6 +43,7 @@ class Cause(Struct):
 
     text: str
     deeper: list[Question] = []
+    passing: bool = False  # it lasts only while a message is under way
 
 
 class Why:
@@ -63,11 +64,12 @@ class Why:
         owner = object_id[:PROC_BYTES]
         if row is None and owner == self._ledger.uid:
             return Cause(
-                f"{name} is unknown to its owner: it was let go, or is being submitted"
+                f"{name} is unknown to its owner: it was let go, or is being submitted",
+                passing=True,
             )
         if row is None or (row.owner is not None and row.state in (PENDING, FREED)):
             if owner in self._ledger.dead:
-                return Cause(f"{name}: its owner {short(owner)} is dead")
+                return Cause(f"{name}: its owner {short(owner)} is dead", passing=True)
             text = f"{name} belongs to process {short(owner)}, which has not said its value"
             return Cause(text, [Question(owner, "object", object_id)])
         if row.task is not None:
@@ -116,7 +118,7 @@ class Why:
     def _call(self, task: Task, called: str) -> Cause:
         actor = self._actors.actors.get(task.actor_id)
         if actor is None:
-            return Cause(f"{called}, whose actor is unknown here")
+            return Cause(f"{called}, whose actor is unknown here", passing=True)
         if task.task_id in actor.sent and actor.worker:
             text = f"{called}, which was sent to its actor in process {short(actor.worker)}"
             return Cause(text, [Question(actor.worker, "task", task.task_id)])
@@ -126,7 +128,7 @@ class Why:
         if first is not task:
             before = f"{first.template.name}(), which waits for arguments"
             return Cause(f"{called}, which is queued behind {before}", self._unready(first))
-        return Cause(f"{called}, which is about to be sent to its actor")
+        return Cause(f"{called}, which is about to be sent to its actor", passing=True)
 
     def _lifeless(self, actor: Actor, called: str) -> Cause:
         text = f"{called}, whose actor is {actor.state}"
@@ -182,7 +184,7 @@ class Why:
 def answer(cause: Cause) -> bytes:
     """Encode a cause for whoever asked."""
     deeper = [(one.to.hex(), one.kind, one.name.hex()) for one in cause.deeper]
-    return msgspec.json.encode({"text": cause.text, "deeper": deeper})
+    return msgspec.json.encode({"text": cause.text, "deeper": deeper, "passing": cause.passing})
 
 
 def read_answer(data: bytes) -> Cause:
@@ -192,7 +194,7 @@ def read_answer(data: bytes) -> Cause:
         Question(bytes.fromhex(to), kind, bytes.fromhex(name))
         for to, kind, name in said["deeper"]
     ]
-    return Cause(said["text"], deeper)
+    return Cause(said["text"], deeper, said["passing"])
 
 
 def amounts(demand: Demand) -> str:

@@ -1,0 +1,102 @@
+"""What the death of a process means for what it had lent on.
+
+Until its calls end, a process protects what it passes on.  Dead, it protects nothing, while those
+who run its calls go on.  Two duties follow, and the node's fence (``zfut.core.node.fencing``) joins
+them.
+
+  Who lent to it, as an owner that had it registered or as the caller of what it ran, holds what it
+  had lent until the fence is complete.
+  Who runs a call of its, registers what that call uses, and answers the notice of the death only
+  when every registration that was under way by then is acknowledged.
+
+The published scheme has neither: what a dead process passed on may be freed under its user.
+"""
+
+from __future__ import annotations
+
+from zfut.core.owner.borrowing import Borrowing
+from zfut.core.owner.calls import Calls
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.records import READY
+from zfut.core.owner.tasks import Tasks
+from zfut.wire import messages as m
+from zfut.wire.specs import Stored
+
+
+class Mourning:
+    """Holds for the dead's users, and answers that wait."""
+
+    def __init__(
+        self, ledger: Ledger, borrowing: Borrowing, tasks: Tasks, calls: Calls
+    ) -> None:
+        self._ledger = ledger
+        self._borrowing = borrowing
+        self._tasks = tasks
+        self._calls = calls
+        self.held: dict[bytes, list[bytes]] = {}  # dead -> what is held until its fence
+        self.orphans: dict[bytes, list[bytes]] = {}  # call of a dead caller -> what it uses
+        self.answers: list[tuple[bytes, int, dict[bytes, None]]] = []
+
+    # ---------------------------------------------------------------- who lent to the dead
+
+    def lent_to(self, dead: bytes) -> None:
+        """Hold what the dead process may have passed on, before its own holds end."""
+        rows = self._ledger.objects.rows
+        lent = [name for name, row in rows.items() if dead in (row.borrowers or {}).values()]
+        for task in self._tasks.submission.ran_on(dead) + self._calls.ran_on(dead):
+            lent += [object_id for _, object_id, _ in task.deps]
+            lent += [object_id for object_id, _ in task.nested]
+        lent = [object_id for object_id in lent if object_id in rows]
+        if not lent:
+            return
+        for object_id in lent:
+            rows[object_id].submitted += 1
+        self.held[dead] = lent
+        self._ledger.out.send(self._ledger.node, m.FenceProcess(dead))
+
+    def fenced(self, dead: bytes) -> None:
+        """Whoever uses what it had lent on is registered."""
+        rows = self._ledger.objects.rows
+        for object_id in self.held.pop(dead, ()):
+            row = rows[object_id]
+            row.submitted -= 1
+            if not row.in_use():
+                self._ledger.release(object_id, row)
+
+    # ---------------------------------------------------------------- who runs a call of the dead
+
+    def adopt(self, task_id: bytes, arguments: list[Stored], dead: bytes) -> None:
+        """A call that runs here has lost its caller: what it uses is registered from now on."""
+        if task_id in self.orphans:
+            return
+        ledger = self._ledger
+        used: list[bytes] = []
+        for value in arguments:
+            row = ledger.row_of(value.object_id, value.owner)
+            row.local += 1
+            used.append(value.object_id)
+            ledger.watch(value.creator)
+            if row.owner is not None and row.state < READY:
+                ledger.set_value(row, value.encoding, value)
+        self.orphans[task_id] = used
+        self._borrowing.cover_lost(task_id, used, dead)
+
+    def ended(self, task_id: bytes) -> None:
+        """Such a call ended."""
+        self._borrowing.void.pop(task_id, None)
+        for object_id in self.orphans.pop(task_id, ()):
+            self._ledger.drop(object_id)
+
+    def owe(self, dead: bytes, fence: int) -> None:
+        """The node waits for our answer to the notice of a death."""
+        self.answers.append((dead, fence, dict.fromkeys(self._borrowing.waiting)))
+
+    def settle(self) -> None:
+        """Answer in order, as far as registrations are acknowledged."""
+        waiting = self._borrowing.waiting
+        while self.answers:
+            dead, fence, tokens = self.answers[0]
+            if any(token in waiting for token in tokens):
+                return
+            del self.answers[0]
+            self._ledger.out.send(self._ledger.node, self._ledger.claims_on(dead, fence))
