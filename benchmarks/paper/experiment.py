@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.model import Against
 from benchmarks.report import number_span, quantity
-from benchmarks.results import Results, Sample
+from benchmarks.results import Note, Results, Sample
 
 WORKERS = 2
 
@@ -40,6 +40,11 @@ class Trial:
         sample = Sample(self.experiment, case, self.repeat, metric, value, unit)
         self.results.samples.append(sample)
 
+    def fail(self, case: str, error: Exception) -> None:
+        """Keep why a case has no figures: what must hold of it does not."""
+        text = f"{type(error).__name__}: {error}".strip(": ")
+        self.results.notes.append(Note(self.experiment, case, "failed", text))
+
     def keep(self, what: str, case: str, value: Any) -> None:
         """Keep something else of this case for a picture; the newest trial's is drawn."""
         self.results.about.setdefault(what, {})[case] = value
@@ -68,6 +73,14 @@ def at_least(text: str, value: float | None, bound: float, unit: str) -> Must:
     if value is None:
         return Must(text, "", None)
     return Must(text, quantity(value, unit), value >= bound)
+
+
+def failure(results: Results, experiment: str, case: str) -> str:
+    """Why this case has no figures; empty if none of its trials failed."""
+    for note in results.notes:
+        if (note.workload, note.runner) == (experiment, case):
+            return note.text
+    return ""
 
 
 def cell(results: Results, experiment: str, case: str, metric: str) -> str:

@@ -81,6 +81,8 @@ def _panel(
     panel = Panel(f"{delay_ms} ms a link, {what}")
     for variant in recovery.VARIANTS[size]:
         case = recovery.Chain(size, delay_ms, variant).case
+        if case not in lines:
+            continue
         points = [(float(at), float(number)) for at, number in lines[case]]
         panel.lines.append(Line(LABELS[variant], COLOURS[variant], points))
         at_s = results.about.get(recovery.KILLED, {}).get(case)
