@@ -428,7 +428,41 @@ def who_is_lent_to_itself_stays_stuck(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ExecutorMachine, "tell_node", mutant)
 
 
+def issuers_are_not_watched(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Borrowing, row: Any, token: bytes, uid: bytes) -> None:
+        row.borrowers = {**(row.borrowers or {}), token: uid}
+        self._ledger.watch(uid)
+
+    patch.setattr(Borrowing, "_add_borrower", mutant)
+
+
+def a_ready_worker_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Granting, uid: bytes, now: int) -> None:
+        self.pool.ready(uid, now)
+
+    patch.setattr(Granting, "worker_ready", mutant)
+
+
+def pushed_back_tasks_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Submission, "requeue", nothing)
+
+
+def dead_borrowers_may_register(patch: pytest.MonkeyPatch) -> None:
+    right = Borrowing.on_register
+
+    def mutant(self: Borrowing, sender: bytes, message: m.RegisterBorrows) -> None:
+        dead, self._ledger.dead = self._ledger.dead, {}
+        right(self, sender, message)
+        self._ledger.dead = dead
+
+    patch.setattr(Borrowing, "on_register", mutant)
+
+
 BY_SEED: dict[Patch, range] = {
+    issuers_are_not_watched: range(60),
+    a_ready_worker_is_not_noticed: range(60),
+    pushed_back_tasks_are_forgotten: range(60),
+    dead_borrowers_may_register: range(1880, 1890),
     executor_ignores_the_bind_number: range(60),
     owner_uses_a_lease_on_a_dead_worker: range(60),
     retry_keeps_the_attempt_number: range(60),

@@ -230,7 +230,11 @@ class Cluster:
 
     def _is_quiet(self) -> bool:
         """Whether nothing is under way, and nobody is stopped: only time can change anything."""
-        return not self.network.under_way and not any(
+        node = self.node.machine
+        assert isinstance(node, NodeMachine)
+        known = (*node.drivers, *node.granting.pool.workers)
+        untold = any(uid in self.processes and not self.lives(uid) for uid in known)
+        return not (untold or self.network.under_way) and not any(
             process.alive
             and (process.inbox or process.arrived or process.paused_until > self.now)
             for process in self.processes.values()

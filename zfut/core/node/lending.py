@@ -2,8 +2,8 @@
 
 Processes borrow extents in advance and hand values out of them without asking.  When an extent
 cannot be lent, the request waits in order while everybody is asked to return what is unused.
-When a process dies, what it wrote may still be needed: those who knew it say what, and the rest
-is free again.
+When a process dies, what it wrote, or had claimed of what the dead wrote, may still be needed:
+those who knew it say what, and the rest is free again.
 
 Invariants, checked by ``Lending.check``: free, lent and claimed pieces are disjoint and together
 are the arena, but for what waits for claims.
@@ -92,38 +92,36 @@ class Lending:
     # ---------------------------------------------------------------- the dead
 
     def leaves(self, uid: bytes) -> bool:
-        """Whether a process would leave memory behind."""
-        return uid in self.lent or any(uid in held[1] for held in self.claimed.values())
+        """Whether a process would leave memory behind: what it wrote, or had claimed."""
+        claims = [self.claimed, *(estate.claims for estate in self.estates.values())]
+        return uid in self.lent or any(
+            uid in claimers for held in claims for _, claimers in held.values()
+        )
 
     def died(self, uid: bytes, witnesses: dict[bytes, None]) -> None:
-        """A process is gone; its ``witnesses`` will say what they need of what it wrote."""
+        """A process is gone; its ``witnesses`` will say what they need of what it leaves."""
         for name in [name for name in self.waiting if name[0] == uid]:
             del self.waiting[name]
-        pieces = self.lent.pop(uid, [])
-        for offset, (size, claimers) in list(self.claimed.items()):
-            claimers.pop(uid, None)
-            if not claimers:  # its own callees may read there
-                del self.claimed[offset]
-                pieces.append((offset, size))
-        if pieces:
-            self.estates[uid] = Estate(pieces, dict(witnesses))
+        if self.leaves(uid):
+            self.estates[uid] = Estate(self.lent.pop(uid, []), dict(witnesses))
         for dead, estate in list(self.estates.items()):
             estate.unanswered.pop(uid, None)
-            for offset, (_, claimers) in list(estate.claims.items()):
-                claimers.pop(uid, None)
-                if not claimers:
-                    del estate.claims[offset]
             self._settle(dead)
 
     def claim(self, dead: bytes, claimer: bytes, pieces: tuple[Piece, ...]) -> None:
-        """A witness says what it needs."""
+        """A witness says what it needs; some of it the dead process may have claimed itself."""
         estate = self.estates.get(dead)
         if estate is None or claimer not in estate.unanswered:
             return
         del estate.unanswered[claimer]
         for offset, size in pieces:
-            held = estate.claims.setdefault(offset, (_rounded(size), {}))
-            held[1][claimer] = None
+            if offset in self.claimed:
+                self.claimed[offset][1][claimer] = None
+                continue
+            for other in self.estates.values():
+                if _holds(other.pieces, (offset, size)):
+                    held = other.claims.setdefault(offset, (_rounded(size), {}))
+                    held[1][claimer] = None
         self._settle(dead)
 
     def _settle(self, dead: bytes) -> None:
@@ -137,16 +135,26 @@ class Lending:
                 self.claimed[offset] = held
         for piece in rest:
             self.free.free_part(*piece)
+        for offset in list(self.claimed):
+            self._unclaim(offset, dead)
+        for other in self.estates.values():
+            for offset in list(other.claims):
+                self._unclaim_of(other, offset, dead)
 
     def free_claimed(self, claimer: bytes, offsets: tuple[int, ...]) -> None:
         """A claimer needs these no more."""
         for offset in offsets:
             self._unclaim(offset, claimer)
             for estate in self.estates.values():
-                if offset in estate.claims:
-                    estate.claims[offset][1].pop(claimer, None)
-                    if not estate.claims[offset][1]:
-                        del estate.claims[offset]
+                self._unclaim_of(estate, offset, claimer)
+
+    @staticmethod
+    def _unclaim_of(estate: Estate, offset: int, claimer: bytes) -> None:
+        held = estate.claims.get(offset)
+        if held is not None:
+            held[1].pop(claimer, None)
+            if not held[1]:
+                del estate.claims[offset]
 
     def _unclaim(self, offset: int, claimer: bytes) -> None:
         held = self.claimed.get(offset)
@@ -195,6 +203,12 @@ def _insert(pieces: list[Piece], piece: Piece) -> None:
             merged.append((start, length))
     merged.append((offset, size))
     pieces[:] = merged
+
+
+def _holds(pieces: list[Piece], piece: Piece) -> bool:
+    """Whether one of the pieces has all of ``piece``."""
+    offset, size = piece
+    return any(start <= offset and offset + size <= start + n for start, n in pieces)
 
 
 def _cut(pieces: list[Piece], piece: Piece) -> bool:
