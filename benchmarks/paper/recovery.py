@@ -76,6 +76,19 @@ class Course:
     killed_s: float | None
     total_s: float
 
+    def check(self, links: int, *, lost: bool) -> None:
+        """Look that every link followed the one it needs, and a lost value was made again.
+
+        Raises RuntimeError if not.
+        """
+        numbers = [number for _, number in self.done]
+        steps = zip([-1, *numbers], numbers, strict=False)
+        if numbers[-1] != links - 1 or any(now > before + 1 for before, now in steps):
+            raise RuntimeError(f"links were done in the order {numbers}")
+        after = [number for at, number in self.done if self.killed_s and at > self.killed_s]
+        if lost and 0 not in after:
+            raise RuntimeError(f"the value was lost, and after it came {after}")
+
     def again(self) -> int:
         """How many links were done more than once."""
         return len(self.done) - len({number for _, number in self.done})
@@ -101,6 +114,7 @@ def measure(trial: Trial) -> None:
         links = trial.count(round(WORK_S * 1e3 / chain.delay_ms), least=LEAST_LINKS)
         try:
             course = _run(chain, links)
+            course.check(links, lost=chain.variant == "lost")
         except Exception as error:  # noqa: BLE001  the other chains are measured all the same
             trial.fail(chain.case, error)
             continue
@@ -137,19 +151,22 @@ def _chain(chain: Chain, links: int, log: Path, *, disturb: bool) -> Course:
             refs[number - 1] = None
         if disturb and number + 1 == links // 2:
             time.sleep(delay_s / 2)
-            killed_ns = _kill_workers()
-            if chain.variant == "lost":
-                testing.lose(refs[number])
+            killed_ns = _kill_workers(refs[number] if chain.variant == "lost" else None)
     zfut.get(refs[-1])
     total_s = (time.monotonic_ns() - start_ns) / NS_PER_S
     killed_s = (killed_ns - start_ns) / NS_PER_S if killed_ns else None
     return Course(_read(log, start_ns), killed_s, total_s)
 
 
-def _kill_workers() -> int:
-    """Kill every worker of the session. Returns when, on the monotonic clock."""
+def _kill_workers(lost: Any) -> int:
+    """Kill every worker of the session. Returns when, on the monotonic clock.
+
+    A value that is to be lost goes first: afterwards a new worker might read it already.
+    """
     pids = [worker["pid"] for worker in zfut.nodes()[0]["workers"]]
     killed_ns = time.monotonic_ns()
+    if lost is not None:
+        testing.lose(lost)
     for pid in pids:
         if pid > 0:
             os.kill(pid, signal.SIGKILL)

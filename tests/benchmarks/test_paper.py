@@ -51,7 +51,7 @@ def measured(experiment: Experiment, scale: float = TINY) -> Results:
 
 
 def shown(results: Results) -> set[tuple[str, str]]:
-    assert all(sample.value >= 0 for sample in results.samples)
+    assert all(sample.value > -1e-9 for sample in results.samples)
     return {(sample.runner, sample.metric) for sample in results.samples}
 
 
@@ -196,6 +196,30 @@ def test_a_course_knows_its_restart_and_what_was_done_again() -> None:
     assert course.restart_s(0.1) == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "lost", "fine"),
+    [
+        ([0, 1, 2, 3], False, True),
+        ([0, 1, 1, 2, 3], False, True),  # its answer died with the worker
+        ([0, 1, 0, 1, 2, 3], True, True),
+        ([0, 1, 2, 3], True, False),  # nothing was made again
+        ([0, 1, 0, 2, 1, 3], True, False),  # 2 read a value that was not there
+        ([0, 1, 2], False, False),
+    ],
+)
+def test_links_out_of_order_are_seen(
+    numbers: list[int],
+    lost: bool,  # noqa: FBT001
+    fine: bool,  # noqa: FBT001
+) -> None:
+    course = Course([(at, number) for at, number in enumerate(numbers)], 1.5, 9.0)
+    if fine:
+        course.check(4, lost=lost)
+        return
+    with pytest.raises(RuntimeError):
+        course.check(4, lost=lost)
+
+
 def of_chain(chain: Chain, **values: float) -> list[Sample]:
     return [
         Sample("recovery", chain.case, 0, name, value, "") for name, value in values.items()
@@ -227,8 +251,9 @@ def test_a_chain_that_fails_is_missed_and_the_others_are_measured(
         if chain == SMALL:
             raise AssertionError("no value")
         delay_s = chain.delay_ms / 1e3
-        killed_s = None if chain.variant == "undisturbed" else delay_s
-        return Course([(2 * delay_s * n, n) for n in range(links)], killed_s, total_s=1.0)
+        killed_s = None if chain.variant == "undisturbed" else 3 * delay_s
+        numbers = [0, 1, *range(links)] if chain.variant == "lost" else range(links)
+        return Course([(2 * delay_s * i, n) for i, n in enumerate(numbers)], killed_s, 1.0)
 
     monkeypatch.setattr(recovery, "_run", run)
     results = measured(recovery.EXPERIMENT)
