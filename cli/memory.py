@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     metavar="ID",
     help="Id, beginning of an id, name, or directory. Default: the newest node, or session.",
 )
-@click.option("--cycles", is_flag=True, help="Only actors that keep each other alive.")
+@click.option("--cycles", is_flag=True, help="Only actors and values that keep each other.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
 def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
     """List objects, the largest first, with what holds each of them.
 
     Where they were made is shown for sessions with ZFUT_RECORD_CALL_SITES=1.
     """
+    from zfut import cycles as rings  # noqa: PLC0415
     from zfut import inventory  # noqa: PLC0415
 
     from .asking import Asking  # noqa: PLC0415  imports ZeroMQ
@@ -36,16 +37,16 @@ def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
 
     with Asking(find(address)) as asking:
         reports, names = asking.reports, asking.names
-        groups = inventory.cycles(reports, asking.lives_in)
+        groups = rings.cycles(reports, asking.lives_in)
         held = inventory.join(reports, names)
-        lives = {
-            actor: names.get(process, process) for actor, process in asking.lives_in.items()
-        }
+        called = {one.id: f"{one.kind} {one.short}" for one in held}
+        for actor, process in asking.lives_in.items():
+            called[actor] = names.get(process, process)
     found: dict[str, Any] = {
         "objects": [
             {name: getattr(one, name) for name in one.__struct_fields__} for one in held
         ],
-        "cycles": [[lives.get(actor, actor) for actor in group] for group in groups],
+        "cycles": [[called.get(name, name) for name in group] for group in groups],
     }
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -79,12 +80,9 @@ def lines(held: list[Held]) -> list[str]:
 
 
 def cycle_lines(groups: list[list[str]]) -> list[str]:
-    """Return a line for each group of actors that nobody else can end."""
+    """Return a line for each group that nobody else can reach."""
     if not groups:
-        return ["No actors keep only each other alive."]
+        return ["No actors keep only each other alive, and no values."]
     said = [f"keep each other alive: {', '.join(group)}" for group in groups]
-    return [
-        *said,
-        "",
-        "Nobody else has a handle: they live until zfut.kill() or the session's end.",
-    ]
+    last = "Nobody else can reach them: they stay until zfut.kill() or the session's end."
+    return [*said, "", last]

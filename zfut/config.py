@@ -21,7 +21,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """A value of at most this size travels in messages; a larger one is written to the arena."""
 
     inline_sum_max_bytes: int = 1024 * 1024
-    """Inline values of one call together; beyond it the largest are written to the arena."""
+    """Inline results of one call together; those beyond it are written to the arena."""
 
     message_max_bytes: int = 64 * 1024 * 1024
     """A larger frame ends its connection: nothing that zfut sends comes near it."""

@@ -33,15 +33,10 @@ SPECIAL_METHODS = ("__zfut_ready__", "__zfut_call__", "__zfut_terminate__")
 class _Shipped:
     """A function's or class's code, pickled once for each session and set of serializers."""
 
-    def __init__(
-        self,
-        target: Callable[..., Any],
-        what: str,
-        retried: tuple[type[BaseException], ...] = (),
-    ) -> None:
+    def __init__(self, target: Callable[..., Any], what: str, options: Options) -> None:
         self._target = target
         self._what = what
-        self._retried = retried
+        self._rules = options.retried(), options.calls_max()
         self._session: Session | None = None
         self._serializers = b""
         self._code = b""
@@ -55,7 +50,7 @@ class _Shipped:
         """Return the FunctionID, the code, and the references captured in it."""
         serializers = serialize.exported()
         if self._session is not session or self._serializers is not serializers:
-            code, refs = serialize.dump_function(self._target, self._what, self._retried)
+            code, refs = serialize.dump_function(self._target, self._what, *self._rules)
             if any(getattr(ref, "_session", session) is not session for ref in refs):
                 raise errors.SessionError(
                     f"a reference that {self._what} captured", "its session has ended"
@@ -77,9 +72,7 @@ class RemoteFunction(Generic[P, R]):
         self._options = options
         self._name = getattr(function, "__qualname__", "function").rpartition("<locals>.")[2]
         self._check: Checker = checker_of(function, self._name, skip_first=False)
-        self._shipped = shipped or _Shipped(
-            function, f"function {self._name}", options.retried()
-        )
+        self._shipped = shipped or _Shipped(function, f"function {self._name}", options)
         self._session: Session | None = None
         self._template: Template | None = None
         _functions.add(self)
@@ -102,7 +95,8 @@ class RemoteFunction(Generic[P, R]):
     def options(self, **given: Any) -> RemoteFunction[P, R]:
         """Return the same function with other options; see ``zfut.options``."""
         options = merge(self._options, given, TASK_OPTIONS, f"function {self._name}")
-        same = options.retried() == self._options.retried()
+        known = self._options
+        same = (options.retried(), options.calls_max()) == (known.retried(), known.calls_max())
         return RemoteFunction(self._function, options, self._shipped if same else None)
 
     @overload
@@ -190,7 +184,7 @@ class RemoteClass(Generic[P, T]):
         self.__doc__ = self._cls.__doc__
         self.__name__ = self._cls.__name__
         self._check = checker_of(self._cls.__init__, self._name, skip_first=True)
-        self._shipped = shipped or _Shipped(self._cls, f"actor class {self._name}")
+        self._shipped = shipped or _Shipped(self._cls, f"actor class {self._name}", Options())
         self._methods = methods_of(self._cls)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""What holds memory in a whole session: every process's objects joined, and cycles of actors."""
+"""What holds memory in a whole session: every process's objects, joined."""
 
 from __future__ import annotations
 
@@ -57,50 +57,3 @@ def _holds(
     if row["lineage"]:
         holds.append(f"lineage of {row['lineage']}")
     return holds
-
-
-def cycles(
-    reports: dict[str, list[dict[str, Any]]], lives_in: dict[str, str]
-) -> list[list[str]]:
-    """Return the groups of actors that only keep each other alive.
-
-    ``lives_in`` names the process of each actor.  An actor is kept by the processes that hold its
-    handle; one that is held only by processes of such actors cannot be ended by anybody else.
-    """
-    kept_by: dict[str, set[str]] = {}
-    for uid, rows in reports.items():
-        for row in rows:
-            if row["kind"] != "actor" or not row["owned"]:
-                continue
-            holders = set(row["borrowers"])
-            if row["handles"] or row["calls"] or row["contained_in"]:
-                holders.add(uid)
-            kept_by[row["id"][:48]] = holders
-    process_of = {actor: lives_in[actor] for actor in kept_by if actor in lives_in}
-    suspects = {actor for actor, holders in kept_by.items() if holders and actor in process_of}
-    changed = True
-    while changed:  # whoever is held from outside is no part of it
-        inside = {process_of[actor] for actor in suspects}
-        free = {actor for actor in suspects if not kept_by[actor] <= inside}
-        suspects -= free
-        changed = bool(free)
-    return _groups(suspects, kept_by, process_of)
-
-
-def _groups(
-    actors: set[str], kept_by: dict[str, set[str]], process_of: dict[str, str]
-) -> list[list[str]]:
-    actor_in = {process: actor for actor, process in process_of.items()}
-    groups: list[list[str]] = []
-    left = set(actors)
-    while left:
-        stack, group = [min(left)], set()
-        while stack:
-            actor = stack.pop()
-            if actor not in left:
-                continue
-            left.discard(actor)
-            group.add(actor)
-            stack.extend(actor_in[uid] for uid in kept_by[actor] if uid in actor_in)
-        groups.append(sorted(group))
-    return groups

@@ -78,11 +78,13 @@ class ReconstructionFailedError(ObjectLostError):
 
     REASONS: ClassVar[dict[str, str]] = {
         "attempts exceeded": "Its task has used all its max_retries: raise them.",
-        "retries off": "Its task has max_retries=0: allow some.",
+        "retries off": "Its task has max_retries=0, or its call max_task_retries=0: allow some.",
         "put": "It came from put(), which no task can repeat: return it from a task instead.",
         "lineage dropped": "Its lineage was given up to save memory: make it again.",
         "cancelled": "Its task was cancelled: submit it again.",
         "input lost": "An input of its task is lost as well: make that again first.",
+        "its actor is gone": "Keep a handle of the actor for as long as its results are needed.",
+        "an actor that it needs is gone": "Keep a handle of every actor that its task calls.",
     }
 
     def __init__(self, object_id: bytes, reason: str, why: str = "") -> None:

@@ -13,7 +13,14 @@ from zfut.ids import TASK_UNITS
 from zfut.wire.specs import Demand
 
 COMMON = ("num_cpus", "num_gpus", "memory", "resources", "name")
-TASK_OPTIONS = (*COMMON, "num_returns", "max_retries", "retry_exceptions", "schedule_timeout")
+TASK_OPTIONS = (
+    *COMMON,
+    "num_returns",
+    "max_retries",
+    "retry_exceptions",
+    "schedule_timeout",
+    "max_calls",
+)
 ACTOR_OPTIONS = (
     *COMMON,
     "namespace",
@@ -24,7 +31,14 @@ ACTOR_OPTIONS = (
     "lifetime",
 )
 METHOD_OPTIONS = ("num_returns", "name", "max_task_retries")
-WHOLE = ("num_returns", "max_retries", "max_concurrency", "max_restarts", "max_task_retries")
+WHOLE = (
+    "num_returns",
+    "max_retries",
+    "max_concurrency",
+    "max_restarts",
+    "max_task_retries",
+    "max_calls",
+)
 RETURNS_MAX = 10_000
 AMOUNT_MAX = 1e15
 SECONDS_MAX = 1e9
@@ -42,6 +56,7 @@ class Options(Struct, frozen=True):
     max_retries: int = 3
     retry_exceptions: bool | tuple[type[BaseException], ...] = False
     schedule_timeout: float | None = None
+    max_calls: int | None = None
     namespace: str | None = None
     get_if_exists: bool = False
     max_concurrency: int | None = None
@@ -54,6 +69,13 @@ class Options(Struct, frozen=True):
         if isinstance(self.retry_exceptions, tuple):
             return self.retry_exceptions
         return (Exception,) if self.retry_exceptions else ()
+
+    def calls_max(self) -> int:
+        """After so many calls of the function its worker ends; 0: never.
+
+        What runs on a GPU leaves memory there that only the end of its process gives back.
+        """
+        return (1 if self.num_gpus else 0) if self.max_calls is None else self.max_calls
 
     def demand(self, default_cpus: float) -> Demand:
         """Return the resources in ten-thousandths, sorted by name."""
@@ -158,8 +180,8 @@ def _custom(value: Any, what: str) -> dict[str, float]:
 
 
 def _whole(name: str, value: Any, what: str) -> int | None:
-    least = {"num_returns": 0, "max_concurrency": 1}.get(name, -1)
-    if value is None and name == "max_concurrency":
+    least = {"num_returns": 0, "max_concurrency": 1, "max_calls": 0}.get(name, -1)
+    if value is None and name in ("max_concurrency", "max_calls"):
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise errors.OptionError(what, name, quoted(value), f"a whole number from {least}")

@@ -257,7 +257,7 @@ class Values(Binding):
         with shielded(_nothing):
             with self.loop.lock:
                 row = self._rows.get(object_id)
-                if row is not None and (row.owner is None or row.tokens):
+                if row is not None and (row.owner is None or row.registered()):
                     row.local += 1
                 else:
                     row = None
@@ -269,8 +269,8 @@ class Values(Binding):
     def read_argument(self, stored: Stored, holds: list[ArgumentHold]) -> Any:
         """Open a call's argument; the call covers it, and ``keep_arguments`` what is left then."""
         hold = ArgumentHold(stored, self.loop.drop)
-        holds.append(hold)
         view = self.store.read(stored.offset, stored.size_bytes, hold)
+        holds.append(hold)  # an interrupt before this leaves no view, and nothing to hold
         return serialize.unpack(stored.encoding, view)
 
     def keep_arguments(self, holds: list[ArgumentHold], task_id: bytes) -> None:

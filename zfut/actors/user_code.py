@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from zfut import errors, task_errors
 from zfut.actors.failures import WordedFailures
 from zfut.context import Running, cover, running
-from zfut.core.events import Returned
+from zfut.core.events import Retired, Returned
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.session import ArgumentHold, Session
@@ -54,6 +54,7 @@ class Runner:
         self._pid = os.getpid()
         self._functions: dict[bytes, serialize.Code] = {}
         self._scoped = False
+        self._counts: dict[bytes, int] = {}  # calls so far of functions that have ``max_calls``
         self.serializers = b""
         self._failures = WordedFailures()
         self.instance: Any = None
@@ -75,6 +76,8 @@ class Runner:
             _, sent = self._executor.inbox.functions[function_id]
             code = self._functions[function_id] = serialize.load_code(sent)
             self._scoped = self._scoped or bool(code.serializers)
+            if code.max_calls:
+                self._counts[function_id] = 0
         if self._scoped and code.serializers != self.serializers:
             self.install(code.serializers)
         return code.function  # type: ignore[no-any-return]
@@ -162,7 +165,7 @@ class Runner:
 
     # ---------------------------------------------------------------- running
 
-    def run(self, call: Call, post: Callable[[Returned], None]) -> None:
+    def run(self, call: Call, post: Callable[[Returned | Retired], None]) -> None:
         """Run one call on this thread, whatever it does; exits are noted, not taken.
 
         The answer is posted while the result, and the references in it, are still held.
@@ -175,12 +178,12 @@ class Runner:
         began = time.monotonic_ns()
         try:
             function = self.target(call)
-            args, kwargs = self.arguments(call, holds)
             if call.kind == TASK:
-                value = self._interruptible(call.spec.task_id, function, args, kwargs)
+                value = self._interruptible(call, function, holds)
             else:
+                args, kwargs = self.arguments(call, holds)
                 value = function(*args, **kwargs)
-            args, kwargs = [], {}  # their holds end before the answer
+                args, kwargs = [], {}  # their holds end before the answer
             self.keep(call, holds)
             took = time.monotonic_ns() - began
             post(self.returned(call, name, value, took))
@@ -197,14 +200,27 @@ class Runner:
                 self.cancelled.pop(call.spec.task_id, None)
             cover.reset(covering)
             running.reset(context)
+            if self._counts:
+                self._count(call.spec.function, post)
+
+    def _count(self, function_id: bytes, post: Callable[[Returned | Retired], None]) -> None:
+        """End this worker, once all is answered, if the function has had its ``max_calls``."""
+        if function_id in self._counts:
+            self._counts[function_id] += 1
+            if self._counts[function_id] >= self._functions[function_id].max_calls:
+                post(Retired())
+                self._session.loop.turn()  # before the next call is taken
 
     def _interruptible(
-        self, task_id: bytes, function: Callable[..., Any], args: list[Any], kwargs: Any
+        self, call: Call, function: Callable[..., Any], holds: list[ArgumentHold]
     ) -> Any:
+        """Run a task from where its arguments are opened, which is user code too."""
+        task_id = call.spec.task_id
         self.on_top = task_id
         try:
             if task_id in self.interrupts:
                 self.check_interrupt()
+            args, kwargs = self.arguments(call, holds)
             return function(*args, **kwargs)
         finally:
             self.on_top = b""
@@ -260,9 +276,11 @@ class Runner:
         payload: list[bytes] = []
         refs: list[Refs] = []
         found = False
+        room = session.config.inline_sum_max_bytes
         for index, value in enumerate(values):
             packed = serialize.pack(value, f"the result of {name}()")
-            if packed.size_bytes <= session.config.inline_max_bytes:
+            if packed.size_bytes <= min(session.config.inline_max_bytes, room):
+                room -= packed.size_bytes
                 specs.append(Inline(packed.size_bytes, packed.encoding))
                 payload.append(packed.to_bytes())
             else:

@@ -126,6 +126,10 @@ class Returned(Struct, gc=False):
     refs: tuple[tuple[tuple[bytes, Address], ...], ...] = ()
 
 
+class Retired(Struct, gc=False):
+    """The worker is to run nothing more: a function has had its ``max_calls`` here."""
+
+
 class ProcessEnded(Struct, gc=False):
     """A worker process is gone, for certain; ``why`` says how."""
 
@@ -161,6 +165,7 @@ Event: TypeAlias = (
     | Asked
     | AskedOwner
     | Returned
+    | Retired
     | ProcessEnded
     | ProcessStarted
     | Unreachable

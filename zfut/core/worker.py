@@ -25,11 +25,14 @@ class WorkerMachine:
         self._stack = self.owner.tasks.stack
         self._blocking = self._stack.waits
 
-    def handle(self, event: e.Event | Task | bytes, now: int) -> None:  # noqa: C901  one for each
+    def handle(self, event: e.Event | Task | bytes, now: int) -> None:  # noqa: C901, PLR0912  one for each
         """Take one event."""
         kind = type(event)
         if kind is e.Returned:
             self.executor.on_returned(event)  # type: ignore[arg-type]
+            return
+        if kind is e.Retired:
+            self.executor.retire()
             return
         if kind is e.Received:
             message = event.message  # type: ignore[union-attr]

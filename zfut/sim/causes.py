@@ -62,6 +62,8 @@ def requests_wait_for_something(node: NodeMachine) -> None:
     """L3: a request that fits waits for a worker that starts, or for one that is at work."""
     granting = node.granting
     pool = granting.pool
+    if granting._attempts <= 0:  # noqa: SLF001
+        return  # no worker can be started: who asks has one to go on with
     plain = [worker for worker in pool.plain() if worker.state != LEAVING]
     for lease in granting.leases.queued.values():
         if not granting.resources.fits(lease.demand) or pool.count(STARTING):

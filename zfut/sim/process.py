@@ -254,7 +254,7 @@ class Process:
     def read(self, stored: Stored, object_id: bytes, cover: bytes) -> Opened:
         """Open a value in the arena; what is made of it holds the object."""
         row = self.owner.rows.get(object_id)
-        if row is not None and (row.owner is None or row.tokens):
+        if row is not None and (row.owner is None or row.registered()):
             row.local += 1
             view = Handle(self, object_id, stored.owner)
         else:

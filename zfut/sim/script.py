@@ -9,7 +9,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver put x [big] nested=y         driver get x y [timeout=5ms]
     driver drop x                       driver wait x y need=1
     driver cancel t1                    driver actor a / driver call a m1 m2 / driver kill a
-    w1 return [big] refs=x              w1 raise / w1 keep x / any of the driver's commands
+    w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
     kill w1                             hold w1 driver / release w1 driver
     advance 20ms                        stabilize: deliver until nothing is under way
 """
@@ -268,6 +268,8 @@ class Script:
         refs = tuple(found for _ in values) if found else ()
         result = TaskResult(spec.task_id, spec.attempt, OK, tuple(values), RUN_NS)
         process.post(e.Returned(result, tuple(payload), refs))
+        if "last" in words:
+            process.post(e.Retired())
 
     # ---------------------------------------------------------------- what user code can do
 

@@ -30,6 +30,8 @@ class Code(NamedTuple):
     """Exceptions after which its task may be tried again."""
     serializers: bytes = b""
     """What its driver has registered, see ``zfut.pickles``."""
+    max_calls: int = 0
+    """After so many calls the worker ends; 0: never."""
 
 
 class _Limited(io.BytesIO):
@@ -46,21 +48,27 @@ class _TooLargeError(Exception):
 
 
 def dump_function(
-    function: object, what: str, retried: Sequence[type[BaseException]] = ()
+    function: object,
+    what: str,
+    retried: Sequence[type[BaseException]] = (),
+    max_calls: int = 0,
 ) -> tuple[bytes, list[object]]:
     """Return a function's or class's code, and the references and handles it captures.
 
     These must be kept as long as the code may run.  With it go the exceptions after which it is
-    ``retried`` and the serializers that are registered here.  Raises SerializationError, or
-    FunctionTooLargeError (a ValueError) for a closure of more than 100 MB.
+    ``retried``, the serializers that are registered here, and ``max_calls``.
+
+    Raises SerializationError, or FunctionTooLargeError (a ValueError) for a closure of more than
+    100 MB.
     """
     file = _Limited()
     sink: list[Noted] = []
     registered = exported()
-    plain = not (retried or registered)
+    plain = not (retried or registered or max_calls)
     try:
         with packing(sink):
-            write(function if plain else Code(function, tuple(retried), registered), file)
+            code = Code(function, tuple(retried), registered, max_calls)
+            write(function if plain else code, file)
     except (ZfutError, MemoryError):
         raise
     except _TooLargeError:

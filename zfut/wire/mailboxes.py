@@ -55,6 +55,7 @@ from zfut.wire.messages import (
     ReleaseBorrows,
     ReleaseName,
     RequestLease,
+    Retire,
     ReturnLease,
     ReturnMemory,
     ReviveBorrows,
@@ -111,6 +112,7 @@ ToNode: TypeAlias = (
     | Watch
     | KillWorker
     | FenceProcess
+    | Retire
     | BorrowMemory
     | ReturnMemory
     | ClaimMemory

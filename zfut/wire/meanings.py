@@ -102,6 +102,7 @@ MEANINGS: dict[str, str] = {
     "RecallTasks.tasks": "task ids",
     "RegisterName.handle": "msgpack: see `zfut.handles.describe_actor`",
     "RegisterName.name": "the name it wants",
+    "closed": "whether the worker takes no more work",
     "TasksPushedBack.tasks": "a task id and an attempt, each",
     "TaskSpec.size_bytes": "how many bytes of the payload are the packed plain arguments",
 }

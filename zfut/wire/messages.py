@@ -42,6 +42,7 @@ from zfut.wire.node_messages import (
     RegisterName,
     ReleaseName,
     RequestLease,
+    Retire,
     ReturnLease,
     ReturnMemory,
     Stop,
@@ -100,6 +101,7 @@ __all__ = [
     "ReleaseBorrows",
     "ReleaseName",
     "RequestLease",
+    "Retire",
     "ReturnLease",
     "ReturnMemory",
     "ReviveBorrows",
@@ -185,11 +187,12 @@ class RecallTasks(Message, frozen=True, tag=44):
 class TasksPushedBack(Message, frozen=True, tag=45):
     """executor -> owner: these (task, attempt) were queued here and will not run here.
 
-    Safe to repeat: an attempt that is not the current one is ignored.
+    ``closed``: nothing else will, return me.  Safe to repeat: an attempt that is not the current
+    one is ignored.
     """
 
     tasks: tuple[tuple[bytes, int], ...]
-    why: str = ""
+    closed: bool = False
 
 
 class ExitActor(Message, frozen=True, tag=46):

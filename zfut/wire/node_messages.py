@@ -186,6 +186,13 @@ class Exit(Message, frozen=True, tag=23):
     why: str
 
 
+class Retire(Message, frozen=True, tag=26):
+    """executor -> node: lend me to nobody any more; I end when nobody uses what I own.
+
+    Safe to repeat.
+    """
+
+
 # ------------------------------------------------------------------ memory: owner <-> node
 
 

@@ -30,7 +30,7 @@ BLOCK_DELAY_NS = 1_000_000
 RUNS = -1
 """In place of a request: something runs on top of the calls that wait."""
 
-LINGERS = ("idle", "out of scope")
+LINGERS = ("idle", "out of scope", "max_calls")
 """Reasons to end that wait until nobody uses this process's objects."""
 
 EXIT_CLEAN = 0
@@ -228,7 +228,15 @@ class ExecutorMachine:
             self._send_back(uid, entries)
 
     def _send_back(self, to: bytes, tasks: list[tuple[bytes, int]]) -> None:
-        self._out.send(to, m.TasksPushedBack(tuple(tasks)))
+        closed = self.exiting == "max_calls"
+        self._out.send(to, m.TasksPushedBack(tuple(tasks), closed))
+
+    def retire(self) -> None:
+        """A function has had its ``max_calls`` here: take no more, and end in peace."""
+        if not self.exiting:
+            self.exiting = "max_calls"
+            self._out.send(self._owner.ledger.node, m.Retire())
+            self.push_back()
 
     # ---------------------------------------------------------------- waiting inside a task
 

@@ -95,6 +95,8 @@ class Granting:
         if lease.actor_id:
             self.retire(worker)
             self._out.add(KillProcess(worker.uid))
+        elif worker.retiring:
+            self.retire(worker)
         else:
             self.pool.take_back(worker, now)
 
@@ -130,6 +132,17 @@ class Granting:
         if self.pool.ready(uid, now) is not None:
             self.dirty = True
             self._attempts = ATTEMPTS
+
+    def worker_retires(self, uid: bytes) -> None:
+        """A worker takes no more work: its owner returns it, and nobody else gets it."""
+        worker = self.pool.workers.get(uid)
+        lease = self._lease_of(uid)
+        if lease is not None and worker is not None:
+            worker.retiring = True
+            lease.revoked = True
+            self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
+        elif worker is not None and worker.state == IDLE:
+            self.retire(worker)
 
     def worker_died(self, uid: bytes, why: str, now: int) -> None:
         """A worker is gone, and its lease with it."""

@@ -168,6 +168,8 @@ class NodeMachine:
                     self.stop(why)
                 elif self.draining.begin(why, sender, now):
                     self.granting.drain(self.drivers)
+            case m.Retire():
+                granting.worker_retires(sender)
             case m.Farewell():
                 self._on_process_ended(sender, "left", now)
             case m.Hello():

@@ -24,6 +24,7 @@ class Worker(Struct, gc=False):
     idle_at: int = 0  # ready, take_back
     lease: tuple[bytes, int] | None = None  # lend, take_back
     actor_id: bytes = b""  # lend
+    retiring: bool = False  # Granting: it takes no more work
     blocked: bool = False  # Granting
     stuck: bool = False  # Granting: it waits, and nothing runs on top of what waits
     nested_lease_id: int = 0  # Granting: a request that would let it go on

@@ -42,7 +42,7 @@ class Borrowing:
         """A reference was unpickled here, protected by ``cover`` for now."""
         row = self._ledger.row_of(object_id, owner)
         row.local += 1
-        if row.owner is None or row.tokens:
+        if row.owner is None or row.registered():
             return
         if cover and cover not in self.void:
             self._ledger.covered.setdefault(cover, {})[object_id] = None
@@ -58,8 +58,9 @@ class Borrowing:
         callers: list[bytes] = []
         for object_id in self._ledger.covered.pop(task_id, ()):
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or row.owner is None or row.tokens or not row.needed():
+            if row is None or not row.lacks_token():
                 continue
+            assert row.owner is not None
             if row.owner.uid == caller:
                 callers.append(object_id)
             else:
@@ -71,8 +72,9 @@ class Borrowing:
         self.void[task_id] = None
         for object_id in {**self._ledger.covered.pop(task_id, {}), **dict.fromkeys(used)}:
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or row.owner is None or row.tokens or not row.needed():
+            if row is None or not row.lacks_token():
                 continue
+            assert row.owner is not None
             if row.owner.uid != dead and row.owner.uid not in self._ledger.dead:
                 self._register(object_id, row, dead)
 
@@ -85,10 +87,10 @@ class Borrowing:
         retained: list[tuple[bytes, bytes]] = []
         for object_id in object_ids:
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or row.owner is None or row.tokens or not row.needed():
+            if row is None or not row.lacks_token():
                 continue
             token = self._ledger.mint_token()
-            row.tokens = [token]
+            row.add_token(token)
             retained.append((object_id, token))
             self._note_lineage(object_id, row)
         return tuple(retained)
@@ -114,7 +116,7 @@ class Borrowing:
     def _register(self, object_id: bytes, row: ObjectRow, waits: bytes) -> None:
         assert row.owner is not None
         token = self._ledger.mint_token()
-        row.tokens = [token]
+        row.add_token(token)
         self._await(token, waits, row.owner.uid)
         key = (row.owner.uid, self._ledger.uid)
         self._to_register.setdefault(key, []).append((object_id, token))
@@ -242,7 +244,7 @@ class Borrowing:
 
     def _needs_cover(self, object_id: bytes) -> bool:
         row = self._ledger.objects.rows.get(object_id)
-        return row is not None and row.owner is not None and not row.tokens and row.needed()
+        return row is not None and row.lacks_token()
 
     def flush(self) -> None:
         """Send the registrations that were gathered."""

@@ -3,7 +3,7 @@
 Who calls an actor follows it: its owner says where it lives, that it is being restarted, or that
 it is dead (see ``zfut.core.owner.lives``).  When its process dies, calls that were sent and have
 ``max_task_retries`` left go to its next life in their order, ahead of newer ones; the others fail,
-and may have run.
+and may have run.  Until the next life has begun, new calls without retries fail at once.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ class Calls:
                 del self.actors.actors[
                     task.actor_id
                 ]  # it was forgotten before this handle came
+            return
+        if actor.between and not task.retries_left and not again:
+            self._fail(task, self._unavailable(actor, task, actor.detail), b"")
             return
         if again:
             actor.queue.appendleft(task)
@@ -163,8 +166,11 @@ class Calls:
             self.end_calls(actor, message.reason, message.detail)
             return
         if message.incarnation > actor.incarnation:
-            self.interrupted(actor, message.detail or "it is being restarted")
+            actor.detail = message.detail or "it is being restarted"
+            self.interrupted(actor, actor.detail)
             actor.incarnation = message.incarnation
+        if message.incarnation:
+            actor.between = message.state != "alive"
         if message.state == "alive" and not actor.worker:
             self._ledger.watch(message.worker)
             if message.worker not in self._ledger.dead:
@@ -187,12 +193,12 @@ class Calls:
                 task.retries_left -= 1 if task.retries_left > 0 else 0
                 again.append(task)
             else:
-                name = task.template.name.partition(".")[0]
-                failure = self._ledger.failures.system(
-                    "ActorUnavailableError", actor.actor_id, name, why
-                )
-                self._fail(task, failure, worker)
+                self._fail(task, self._unavailable(actor, task, why), worker)
         actor.queue.extendleft(reversed(again))
+
+    def _unavailable(self, actor: Actor, task: Task, why: str) -> bytes:
+        name = task.template.name.partition(".")[0]
+        return self._ledger.failures.system("ActorUnavailableError", actor.actor_id, name, why)
 
     # ---------------------------------------------------------------- the end
 

@@ -66,6 +66,7 @@ class Ledger:
         self._to_watch: list[bytes] = []
         self._to_locate: dict[bytes, list[bytes]] = {}
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        self._to_downgrade: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_free: dict[bytes, list[int]] = {}
         self._inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
         self._tokens = 0
@@ -187,7 +188,7 @@ class Ledger:
             row = self.row_of(ref.object_id, ref.owner)
             row.contained_in += 1
             if ref.token and row.owner is not None:
-                row.tokens = [*(row.tokens or ()), ref.token]
+                row.add_token(ref.token)
             elif ref.token and row.borrowers:  # an answer of ours to ourselves
                 row.borrowers.pop(ref.token, None)
             kept.append((ref.object_id, ref.token))
@@ -242,6 +243,7 @@ class Ledger:
         for task in self.lineage.excess():
             for _, row in self.lineage.results(task):
                 row.made_by = None
+                row.why_once = "lineage dropped"
             for object_id, row in self.lineage.drop(task):
                 self.release(object_id, row)
 
@@ -250,8 +252,8 @@ class Ledger:
         assert row.owner is not None
         if row.lineage:
             if row.tokens and not row.downgraded and row.owner.uid not in self.dead:
-                items = tuple((object_id, token) for token in row.tokens)
-                self.out.send(row.owner.uid, m.DowngradeBorrows(items))
+                items = [(object_id, token) for token in row.tokens]
+                self._to_downgrade.setdefault(row.owner.uid, []).extend(items)
                 row.downgraded = True
         else:
             for token in row.tokens or ():
@@ -315,6 +317,9 @@ class Ledger:
                 self.answer_askers(object_id, row)
                 if task.retries_left:
                     again.append(row)
+                elif row.made_by is None:
+                    tried = task.template.max_retries
+                    row.why_once = "attempts exceeded" if tried else "retries off"
                 continue
             data = payload[offset : offset + value.size_bytes]
             offset += value.size_bytes
@@ -424,6 +429,8 @@ class Ledger:
                 else:
                     self.out.send(uid, m.FreeMemory(tuple(offsets)))
             self._to_free.clear()
+        if self._to_downgrade:  # after the registrations that it may name
+            self._send_each(self._to_downgrade, m.DowngradeBorrows)
         if self._to_release:
             self._send_each(self._to_release, m.ReleaseBorrows)
         if self.memory.scarce and self.memory.extents.free_bytes:

@@ -119,6 +119,7 @@ class Lives:
             return False
         if result.status == OK:
             actor.created = True
+            actor.between = False
             if not actor.restarts_left:
                 self._release_creation(actor)
             self._tell_followers(actor)
@@ -188,8 +189,10 @@ class Lives:
         self._end_worker(actor, "killed")
 
     def _end_life(self, actor: Actor) -> None:
-        """Kill its process; what is called from now on meets its next life."""
+        """Kill its process; what is called from now on, and may wait, meets its next life."""
         if actor.worker:
+            actor.between = True
+            actor.detail = RESTARTED
             self._leaving[actor.worker] = actor
             self._ledger.out.send(self._ledger.node, m.KillWorker(actor.worker, RESTARTED))
             self._calls.interrupted(actor, RESTARTED)
@@ -242,6 +245,7 @@ class Lives:
         actor.restarts_left -= 1 if actor.restarts_left > 0 else 0
         creation.attempt += 1
         actor.created = False
+        actor.between = True
         self._calls.interrupted(actor, why)
         actor.incarnation += 1
         actor.detail = why

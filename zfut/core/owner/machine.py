@@ -132,19 +132,15 @@ class OwnerMachine:
         if task.nested:
             for object_id, owner in task.nested:
                 self.ledger.hold_argument(object_id, owner)
-        failure = self._hold_deps(task) if task.deps else None
+        missing, failure = self.ledger.hold_deps(task) if task.deps else ((), None)
         if task.actor_id:
             self.calls.submit(task)
-        if failure is not None:
-            self.ledger.unblocked.append((task, failure))
-        elif not task.waiting_on:
-            self._ready(task)
-
-    def _hold_deps(self, task: Task) -> bytes | None:
-        missing, failure = self.ledger.hold_deps(task)
         for object_id in missing:
             self.recovery.need(object_id)  # it may be there no more
-        return failure
+        if failure is not None:
+            self.ledger.unblocked.append((task, failure))
+        elif not missing:  # else whoever makes the last of them, or fails one, says so
+            self._ready(task)
 
     def _ready(self, task: Task) -> None:
         if task.actor_id:

@@ -144,6 +144,7 @@ class ObjectRow(Struct, gc=False):
     version: int = 0
     lineage: int = 0  # retained calls that name it: Lineage
     made_by: Task | None = None  # the retained call that can make it again: Lineage
+    why_once: str = ""  # why no call can make it again, if it is no put: Ledger
     lineage_tokens: dict[bytes, bytes] | None = None  # owner side: token -> borrower's lineage
     site: str = ""  # where user code made it, if the session records that
     downgraded: bool = False  # borrower side: our tokens stand for lineage only
@@ -151,6 +152,21 @@ class ObjectRow(Struct, gc=False):
     def in_use(self) -> bool:
         """Whether any hold on the value is left."""
         return bool(self.local or self.submitted or self.contained_in or self.borrowers)
+
+    def registered(self) -> bool:
+        """Borrower side: whether the owner keeps the value for us."""
+        return bool(self.tokens) and not self.downgraded
+
+    def lacks_token(self) -> bool:
+        """Borrower side: whether we need the object, or its value, beyond our registrations."""
+        if self.owner is None:
+            return False
+        return self.in_use() and self.downgraded if self.tokens else self.needed()
+
+    def add_token(self, token: bytes) -> None:
+        """Borrower side: the owner keeps the value for us, by this name."""
+        self.tokens = [*(self.tokens or ()), token]
+        self.downgraded = False
 
     def needed(self) -> bool:
         """Whether anything needs the row: a use, or the lineage of something else."""
@@ -172,6 +188,7 @@ class Actor(Struct, gc=False):
     reason: str = ""
     detail: str = ""
     failure: bytes = b""
+    between: bool = False  # its owner restarts it: the next life has not begun
     creation: Task | None = None  # owner side
     lease: Lease | None = None  # owner side
     creation_held: bool = True  # owner side: the constructor's arguments are

@@ -51,7 +51,7 @@ class Recovery:
             if row.owner is not None:
                 self._revive(wanted, row, row.owner)
                 continue
-            why = "" if self._is_under_way(row) else self._obstacle(row.made_by)
+            why = "" if self._is_under_way(row) else self._obstacle(row)
             if row.made_by is None or why:
                 failure = self._ledger.failures.system("ReconstructionFailedError", wanted, why)
                 self._ledger.fail_row(row, failure)
@@ -74,10 +74,11 @@ class Recovery:
         self._ledger.out.send(owner.uid, m.ReviveBorrows(items))
         self._ledger.locate(object_id, row)
 
-    def _obstacle(self, task: Task | None) -> str:  # noqa: PLR0911  one for each
+    def _obstacle(self, row: ObjectRow) -> str:  # noqa: PLR0911  one for each
         """Why a value cannot be made again; empty if it can."""
+        task = row.made_by
         if task is None:
-            return "put"
+            return row.why_once or "put"
         if task.task_id not in self._ledger.lineage.retained:
             return "lineage dropped"
         if task.cancelled:

@@ -130,6 +130,9 @@ class Tasks:
 
     def on_pushed_back(self, sender: bytes, message: m.TasksPushedBack) -> None:
         """An executor returned tasks that it had not started."""
+        lease = self.submission.by_worker.get(sender) if message.closed else None
+        if lease is not None and lease.key is not None:
+            lease.draining = True
         back: list[Task] = []
         for task_id, attempt in message.tasks:
             task = self.submission.find(sender, task_id)

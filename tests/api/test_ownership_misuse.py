@@ -1,0 +1,378 @@
+"""References and handles used as nobody should: each ends with a value or a clear error."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+
+import zfut
+from tests.api.conftest import Start, owned
+from tests.cluster.leftovers import ended, until
+from zfut import errors
+from zfut.errors import (
+    ActorDiedError,
+    SerializationError,
+    TaskCancelledError,
+    TaskError,
+    UsageError,
+    WorkerCrashedError,
+)
+
+pytestmark = pytest.mark.cluster
+
+WAIT_S = 30
+LARGE = 50_000
+
+
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+@zfut.remote
+def same(value: Any) -> Any:
+    return value
+
+
+@zfut.remote
+def first(boxed: list[Any]) -> Any:
+    return boxed[0]
+
+
+@zfut.remote
+class Box:
+    """Keeps what it is given, and gives it back."""
+
+    def __init__(self) -> None:
+        self.kept: Any = None
+
+    def keep(self, thing: Any) -> None:
+        self.kept = thing
+
+    def look(self) -> Any:
+        return self.kept
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+def memory_cycles() -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "memory", "--cycles"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+# ------------------------------------------------------------------ cycles
+
+
+@zfut.remote
+def when_told(gate: Path, box: Any) -> Any:
+    """Return what the box holds by then."""
+    gate.read_bytes()
+    return zfut.get(box.look.remote())
+
+
+def test_a_task_that_returns_a_reference_to_itself(start: Start, tmp_path: Path) -> None:
+    """Its value can be read as often as one likes; what it holds is itself, and is reported."""
+    start(num_cpus=1)
+    gate, box = fifo(tmp_path / "gate"), Box.remote()
+    ref = when_told.remote(gate, box)
+    zfut.get(box.keep.remote([ref]), timeout=WAIT_S)
+    gate.write_bytes(b"")
+    inner = zfut.get(ref, timeout=WAIT_S)
+    assert inner == [ref]
+    assert zfut.get(inner[0], timeout=WAIT_S) == [ref]
+    name = ref.binary()
+    zfut.get(box.keep.remote(None), timeout=WAIT_S)
+    assert "keep each other alive" not in memory_cycles()
+    del ref, inner
+    until(lambda: not owned()[name].local, "nobody has a reference")
+    assert f"keep each other alive: result {name[12:14].hex()}" in memory_cycles()
+    zfut.shutdown()
+
+
+def test_two_values_that_hold_each_other(start: Start, tmp_path: Path) -> None:
+    start(num_cpus=2)
+    boxes = Box.remote(), Box.remote()
+    gates = fifo(tmp_path / "one"), fifo(tmp_path / "two")
+    one, two = (
+        when_told.options(num_cpus=0).remote(gate, box)
+        for gate, box in zip(gates, boxes, strict=True)
+    )
+    zfut.get([boxes[0].keep.remote([two]), boxes[1].keep.remote([one])], timeout=WAIT_S)
+    for gate in gates:
+        gate.write_bytes(b"")
+    assert zfut.get([one, two], timeout=WAIT_S) == [[two], [one]]
+    zfut.get([box.keep.remote(None) for box in boxes], timeout=WAIT_S)
+    names = [one.binary(), two.binary()]
+    del one, two
+    until(lambda: not any(owned()[name].local for name in names), "nobody has them")
+    shown = until(
+        lambda: (text := memory_cycles()).startswith("keep each other") and text, "it is seen"
+    )
+    assert shown.splitlines()[0].count("result ") == 2
+    zfut.shutdown()
+
+
+# ------------------------------------------------------------------ what tasks return
+
+
+@pytest.mark.parametrize("size", [3, LARGE], ids=["small", "large"])
+def test_a_task_that_returns_its_own_argument(size: int) -> None:
+    ref = zfut.put(np.full(size, 6.0))
+    name = ref.binary()
+    by_value, as_it_came = same.remote(ref), same.remote([ref])
+    assert zfut.get(by_value, timeout=WAIT_S)[0] == 6
+    assert zfut.get(as_it_came, timeout=WAIT_S) == [ref]
+    itself = first.remote([ref])
+    assert zfut.get(itself, timeout=WAIT_S) == ref
+    del ref
+    assert zfut.get(zfut.get(itself))[0] == 6
+    assert zfut.get(zfut.get(as_it_came)[0])[0] == 6
+    del itself, as_it_came
+    until(lambda: name not in owned() or not owned()[name].in_use(), "nobody uses it any more")
+    assert zfut.get(by_value, timeout=WAIT_S)[0] == 6, "a result is a value of its own"
+    del by_value
+    until(lambda: name not in owned(), "nothing could be made again with it")
+
+
+def test_a_task_that_returns_a_generator() -> None:
+    @zfut.remote
+    def squares(n: int) -> Any:
+        return (i * i for i in range(n))
+
+    with pytest.raises(SerializationError, match=r"the result of .*squares\(\): .*generator"):
+        zfut.get(squares.remote(3), timeout=WAIT_S)
+    assert zfut.get(squares.options(num_returns=3).remote(3), timeout=WAIT_S) == [0, 1, 4]
+    with pytest.raises(ValueError, match="num_returns=2 but returned 3 values"):
+        zfut.get(squares.options(num_returns=2).remote(3), timeout=WAIT_S)
+
+
+def test_generator_functions_are_refused_where_they_are_decorated() -> None:
+    def numbers() -> Any:
+        yield 1
+
+    async def later() -> Any:
+        yield 1
+
+    for function in (numbers, later):
+        with pytest.raises(UsageError, match=r"is a generator.*Return a list"):
+            zfut.remote(function)
+
+
+# ------------------------------------------------------------------ side effects
+
+
+def test_a_task_runs_at_least_once_and_with_max_retries_0_at_most_once(tmp_path: Path) -> None:
+    @zfut.remote
+    def charge(account: Path) -> int:
+        with account.open("a") as file:
+            file.write("10\n")
+        if len(account.read_text().splitlines()) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)  # after the effect, before the answer
+        return 10
+
+    assert zfut.get(charge.remote(tmp_path / "twice"), timeout=WAIT_S) == 10
+    assert (tmp_path / "twice").read_text() == "10\n10\n"
+    with pytest.raises(WorkerCrashedError, match="SIGKILL"):
+        zfut.get(charge.options(max_retries=0).remote(tmp_path / "once"), timeout=WAIT_S)
+    assert (tmp_path / "once").read_text() == "10\n"
+
+
+# ------------------------------------------------------------------ depth
+
+
+def test_two_hundred_nested_tasks_on_two_cpus_stay_within_the_cap_of_processes() -> None:
+    @zfut.remote
+    def deep(levels: int) -> int:
+        return 1 + zfut.get(deep_in[0].remote(levels - 1)) if levels else 0
+
+    deep_in = [deep]
+    ref = deep.remote(200)
+    most = 0
+    while zfut.wait([ref], timeout=0.02)[1]:
+        plain = [one for one in zfut.nodes()[0]["workers"] if not one["actor"]]
+        most = max(most, len(plain))
+    assert zfut.get(ref, timeout=WAIT_S) == 200
+    assert 2 < most <= 4 * 2 + 16 + 1
+    assert zfut.get([deep.remote(20) for _ in range(10)], timeout=WAIT_S) == [20] * 10
+
+
+# ------------------------------------------------------------------ pickled elsewhere
+
+
+@pytest.mark.parametrize("dump", [pickle.dump, cloudpickle.dump], ids=["pickle", "cloudpickle"])
+def test_a_borrower_cannot_write_a_reference_to_a_file(
+    dump: Callable[[Any, Any], None], tmp_path: Path
+) -> None:
+    @zfut.remote
+    def save(boxed: list[Any], path: Path) -> None:
+        with path.open("wb") as file:
+            dump({"saved": boxed}, file)
+
+    ref, box = zfut.put(1), Box.remote()
+    name = ref.binary()
+    for thing in (ref, box):
+        with pytest.raises(UsageError, match="pickled outside zfut") as caught:
+            zfut.get(save.remote([thing], tmp_path / "file"), timeout=WAIT_S)
+        assert isinstance(caught.value, TaskError)
+        assert "nothing keeps it alive" in str(caught.value)
+    assert zfut.get(ref) == 1
+    with pytest.raises((EOFError, pickle.UnpicklingError)):
+        pickle.loads((tmp_path / "file").read_bytes())  # noqa: S301  written by this test
+    del ref, thing, caught
+    until(lambda: name not in owned(), "the borrower keeps nothing")
+
+
+@pytest.mark.parametrize("where", ["argument", "attribute", "cause", "handle"])
+def test_an_exception_that_holds_a_reference_says_so(where: str) -> None:
+    """It arrives as a TaskError that names the class, the message and the reason."""
+
+    @zfut.remote
+    def fail(boxed: list[Any], where: str) -> None:
+        error = ValueError("with", boxed[0]) if where == "argument" else ValueError("plain")
+        if where == "cause":
+            raise error from KeyError(boxed[0])
+        error.inner = boxed[0]  # type: ignore[attr-defined]
+        raise error
+
+    held = Box.remote() if where == "handle" else zfut.put(1)
+    failed = fail.remote([held], where)
+    for ref in (failed, same.remote(failed)):
+        with pytest.raises(TaskError) as caught:
+            zfut.get(ref, timeout=WAIT_S)
+        text = str(caught.value)
+        assert "ValueError" in text
+        if where == "cause":
+            assert "KeyError" in text
+            continue
+        assert not isinstance(caught.value, ValueError)
+        assert "pickled outside zfut, where nothing keeps it alive" in text
+    assert zfut.get(same.remote(1), timeout=WAIT_S) == 1, "the worker lives on"
+
+
+# ------------------------------------------------------------------ after the end
+
+
+def test_a_handle_after_its_actors_death() -> None:
+    @zfut.remote
+    def use(handle: Any) -> Any:
+        return zfut.get(handle.look.remote())
+
+    box = Box.remote()
+    pid = zfut.get(box.pid.remote(), timeout=WAIT_S)
+    boxed, made = zfut.put([box]), box.look.remote()
+    assert zfut.get(made, timeout=WAIT_S) is None
+    zfut.kill(box)
+    assert ended(pid)
+    again = zfut.get(boxed)[0]
+    assert again == box
+    assert hash(again) == hash(box)
+    calls = [
+        box.look.remote(),
+        again.keep.remote(zfut.put(1)),
+        use.remote(box),
+        use.remote(box),
+    ]
+    calls.append(same.remote(again.look.remote()))
+    for call in calls:
+        with pytest.raises(ActorDiedError, match=r"zfut\.kill\(\)") as caught:
+            zfut.get(call, timeout=WAIT_S)
+        assert caught.value.actor_id == box.actor_id
+    zfut.kill(box)
+    zfut.kill(box, no_restart=False)
+    assert zfut.get(made) is None, "what it returned while it lived stays"
+    assert zfut.get(same.remote([box]), timeout=WAIT_S) == [box]
+    with pytest.raises(AttributeError):
+        box.no_such_method.remote()
+    zfut.cancel(box.look.remote())
+
+
+def test_what_a_session_made_is_refused_in_the_next(start: Start) -> None:
+    """Inside values, functions and calls as well as by itself; it never hangs."""
+    start(num_cpus=1)
+    ref, box = zfut.put(1), Box.remote()
+    outer = zfut.put([ref])
+    inner = zfut.get(outer)
+    zfut.shutdown()
+    start(num_cpus=1)
+    fresh = Box.remote()
+
+    @zfut.remote
+    def captures() -> Any:
+        return zfut.get(ref)
+
+    for use in (
+        lambda: zfut.get(ref),
+        lambda: zfut.get(inner[0]),
+        lambda: zfut.put({"inside": ref}),
+        lambda: fresh.keep.remote([ref]),
+        lambda: fresh.keep.remote(ref),
+        lambda: fresh.keep.remote(box),
+        captures.remote,
+        lambda: zfut.kill(box),
+        ref.explain,
+        ref.future,
+    ):
+        with pytest.raises(ValueError, match=r"its session has ended|was shut down") as caught:
+            use()
+        assert isinstance(caught.value, errors.SessionError)
+    assert zfut.get(fresh.look.remote(), timeout=WAIT_S) is None
+
+
+# ------------------------------------------------------------------ what was cancelled
+
+
+@zfut.remote(num_returns=2)
+def pair(begun: Path, gate: Path) -> Any:
+    begun.write_bytes(b"")
+    gate.read_bytes()
+    return 1, 2
+
+
+def test_the_results_of_a_cancelled_task_say_so_wherever_they_are_used(tmp_path: Path) -> None:
+    async def wait_for(ref: Any) -> Any:
+        return await ref
+
+    begun, gate = fifo(tmp_path / "begun"), fifo(tmp_path / "gate")
+    one, two = pair.remote(begun, gate)
+    begun.read_bytes()
+    zfut.cancel(one)
+    uses: list[Callable[[], Any]] = [
+        lambda: zfut.get(one, timeout=WAIT_S),
+        lambda: zfut.get(two, timeout=WAIT_S),
+        lambda: zfut.get([zfut.put(1), two], timeout=WAIT_S),
+        lambda: zfut.get(same.remote(two), timeout=WAIT_S),
+        lambda: zfut.get(zfut.get(same.remote([two]), timeout=WAIT_S)[0], timeout=WAIT_S),
+        lambda: one.future().result(timeout=WAIT_S),
+        lambda: asyncio.run(wait_for(one)),
+    ]
+    for use in uses:
+        with pytest.raises(TaskCancelledError, match=r"pair\(\) was cancelled"):
+            use()
+    assert zfut.wait([one, two], num_returns=2, timeout=WAIT_S) == ([one, two], [])
+    assert set(zfut.as_completed([one, two])) == {one, two}
+    assert "cancelled" in repr(one) or "failed" in repr(one)
+    zfut.cancel(one)
+    zfut.cancel(two, force=True)
+    box = Box.remote()
+    zfut.get(box.keep.remote([one]), timeout=WAIT_S)
+    held = zfut.get(box.look.remote(), timeout=WAIT_S)[0]
+    with pytest.raises(TaskCancelledError):
+        zfut.get(held, timeout=WAIT_S)
