@@ -11,7 +11,7 @@ from zfut.context import cover, running
 from zfut.core import events as e
 from zfut.core.owner.records import ACTOR, FAILED, ObjectRow, Task, Template
 from zfut.ids import PUT_INDEX
-from zfut.refs import ObjectRef
+from zfut.refs import Arriving, ObjectRef, arriving
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.sites import call_site
 from zfut.wire import serialize
@@ -243,10 +243,17 @@ class Values(Binding):
 
     def _unpack(self, object_id: bytes, encoding: int, data: Any) -> Any:
         token = cover.set(object_id)
+        loop = self.loop
+        batch = Arriving(self, loop.drop, loop.inbox.append, object_id)
+        outer = arriving.set(batch)
+        loop.batches.append(batch)
         try:
             return serialize.unpack(encoding, data)
         finally:
+            loop.batches.remove(batch)
+            arriving.reset(outer)
             cover.reset(token)
+            batch.count(loop.post)
 
     def read(self, stored: Stored, object_id: bytes, *, copy: bool = False) -> Any:
         """Open a value in the arena; what is made of it holds the object."""

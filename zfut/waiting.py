@@ -25,6 +25,7 @@ class Driving(Protocol):
     """Drives one machine; see ``zfut.actors.loop.Loop``."""
 
     inbox: deque[Any]
+    batches: list[Any]
     calls: dict[int, Pending]
     closed: str
 

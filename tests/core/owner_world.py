@@ -155,6 +155,10 @@ class World:
 
     def _on_send(self, to: bytes, message: m.Message) -> None:
         assert to not in self.dead, (to, message)
+        if isinstance(message, m.FenceProcess):  # nobody runs calls of the dead here
+            self.machine.handle(e.Received(NODE, m.ProcessFenced(message.uid)), 0)
+            self.unsettled = True
+            return
         match message:
             case m.RequestLease(lease_id):
                 self.requests.append(lease_id)
@@ -164,9 +168,6 @@ class World:
                 self.workers = {w: held for w, held in self.workers.items() if held != lease_id}
             case m.PushTasks():
                 self._on_push(to, message)
-            case m.FenceProcess(uid):  # nobody runs calls of the dead here
-                self.machine.handle(e.Received(NODE, m.ProcessFenced(uid)), 0)
-                self.unsettled = True
             case m.RecallTasks(tasks):
                 assert message.cancel
                 self.recalled.update(tasks)

@@ -32,6 +32,7 @@ from zfut.actors.mailbox import Mailbox, MailboxError
 from zfut.actors.polling import Polling
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, Woken
+from zfut.refs import Arriving
 from zfut.shield import NO_SHIELD, Mask, NoShield, Shield, Window, shielded
 from zfut.waiting import Pending
 
@@ -68,6 +69,7 @@ class Loop:
         self._claimed = False
         self._ended = False
         self._sleepers: list[threading.Event] = []
+        self.batches: list[Arriving] = []  # of values that are being unpickled
         self._callbacks: deque[Callable[[], None]] = deque()
         self._polling_on = Polling(mailbox.fd, self.lock)
         self.wake = self._polling_on.wake
@@ -92,6 +94,8 @@ class Loop:
 
     def post(self, event: Event | Any) -> None:
         """Hand an event in; it is handled soon, or when a thread waits."""
+        for batch in self.batches[:] if self.batches else ():
+            batch.count(self.inbox.append)  # user code runs while a value is unpickled
         self.inbox.append(event)
         self.activity += 1
         if self._polling or self.blocked:

@@ -52,6 +52,13 @@ class RefArrived(Struct, gc=False):
     cover: bytes
 
 
+class RefsArrived(Struct, gc=False):
+    """Unpickling one value made these references: object, owner; ``cover`` protects them now."""
+
+    refs: list[tuple[bytes, Address]]
+    cover: bytes
+
+
 class ValueLost(Struct, gc=False):
     """A stored value of ours is not in its store any more; ``attempt`` says which of them."""
 
@@ -156,6 +163,7 @@ Event: TypeAlias = (
     | PutInline
     | PutStored
     | RefArrived
+    | RefsArrived
     | ValueLost
     | AwaitObjects
     | StopWaiting

@@ -14,6 +14,8 @@ answer has no such moment.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import ObjectRow
 from zfut.ids import PROC_BYTES
@@ -38,16 +40,23 @@ class Borrowing:
 
     # ---------------------------------------------------------------- borrower side
 
-    def arrive(self, object_id: bytes, owner: Address, cover: bytes) -> None:
-        """A reference was unpickled here, protected by ``cover`` for now."""
-        row = self._ledger.row_of(object_id, owner)
-        row.local += 1
-        if row.owner is None or row.registered():
-            return
-        if cover and cover not in self.void:
-            self._ledger.covered.setdefault(cover, {})[object_id] = None
-        else:
-            self._register(object_id, row, b"")
+    def arrive(self, refs: Iterable[tuple[bytes, Address]], cover: bytes) -> None:
+        """References were unpickled here, protected by ``cover`` for now."""
+        rows = self._ledger.objects.rows
+        covered: dict[bytes, None] = {}
+        for object_id, owner in refs:
+            row = rows.get(object_id)
+            if row is None:
+                row = self._ledger.row_of(object_id, owner)
+            row.local += 1
+            if row.owner is None or row.registered():
+                continue
+            if cover and cover not in self.void:
+                covered[object_id] = None
+            else:
+                self._register(object_id, row, b"")
+        if covered:
+            self._ledger.covered.setdefault(cover, {}).update(covered)
 
     def end_call(self, task_id: bytes, caller: bytes) -> list[bytes]:
         """A call ended here. Returns the caller's objects that it may have kept; see ``claim``.

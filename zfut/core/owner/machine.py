@@ -189,7 +189,9 @@ class OwnerMachine:
                 row.site = event.site
                 self.ledger.set_value(row, event.stored.encoding, event.stored)
             case e.RefArrived(object_id, owner, cover):
-                self.borrowing.arrive(object_id, owner, cover)
+                self.borrowing.arrive(((object_id, owner),), cover)
+            case e.RefsArrived(refs, cover):
+                self.borrowing.arrive(refs, cover)
             case e.AllocateMemory():
                 self._on_allocate(event)
             case e.Cancelled(object_id, force, recursive):
