@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
 
-from zfut.core.events import RefsArrived
 from zfut.ids import PUT_INDEX, short
 from zfut.wire.context import note_reference
 from zfut.wire.specs import Address
@@ -122,49 +121,14 @@ def bind(arrive: Callable[[bytes, Address], ObjectRef[Any]]) -> None:
     _arrive[:] = [arrive]
 
 
-class Arriving:
-    """The references that one value brings: counted together, when it is unpickled or before.
-
-    Each is alive in here until it is counted, so that its finaliser cannot come first.
-    """
-
-    __slots__ = ("_cover", "_drop", "_note", "_owners", "_refs", "_session")
-
-    def __init__(
-        self,
-        session: Maker,
-        drop: Callable[[bytes], None],
-        note: Callable[[Any], None],
-        cover: bytes,
-    ) -> None:
-        self._session = session
-        self._drop = drop
-        self._note = note
-        self._cover = cover
-        self._refs: list[ObjectRef[Any]] = []
-        self._owners: dict[bytes, Address] = {}
-
-    def __del__(self) -> None:  # an exception came between
-        self.count(self._note)
+class Batch(Protocol):
+    """Makes the references of one value; see ``zfut.arriving``."""
 
     def make(self, object_id: bytes, uid: bytes, epoch: int) -> ObjectRef[Any]:
-        """Make a reference that came inside the value."""
-        owner = self._owners.get(uid)
-        if owner is None or owner.epoch != epoch:
-            owner = self._owners[uid] = Address(uid, epoch)
-        ref: ObjectRef[Any] = ObjectRef(object_id, owner, self._session, self._drop)
-        self._refs.append(ref)
-        return ref
-
-    def count(self, note: Callable[[Any], None]) -> None:
-        """Count those made so far; another thread may be making more."""
-        refs = self._refs[:]
-        if refs:
-            note(RefsArrived([(ref._id, ref._owner) for ref in refs], self._cover))  # noqa: SLF001
-            del self._refs[: len(refs)]
+        """Make one of them."""
 
 
-arriving: ContextVar[Arriving | None] = ContextVar("zfut_arriving", default=None)
+arriving: ContextVar[Batch | None] = ContextVar("zfut_arriving", default=None)
 
 
 def _rebuild(object_id: bytes, uid: bytes, epoch: int) -> ObjectRef[Any]:

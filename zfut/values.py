@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from zfut import errors, task_errors
+from zfut.arriving import Arriving
 from zfut.binding import Binding
 from zfut.context import cover, running
 from zfut.core import events as e
 from zfut.core.owner.records import ACTOR, FAILED, ObjectRow, Task, Template
 from zfut.ids import PUT_INDEX
-from zfut.refs import Arriving, ObjectRef, arriving
+from zfut.refs import ObjectRef, arriving
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.sites import call_site
 from zfut.wire import serialize

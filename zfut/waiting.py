@@ -21,11 +21,18 @@ class Pending:
         self.callback = callback
 
 
+class Counting(Protocol):
+    """References that came inside a value and are not counted yet; see ``zfut.refs.Arriving``."""
+
+    def count(self, note: Callable[[Any], None]) -> None:
+        """Count those made so far."""
+
+
 class Driving(Protocol):
     """Drives one machine; see ``zfut.actors.loop.Loop``."""
 
     inbox: deque[Any]
-    batches: list[Any]
+    batches: list[Counting]
     calls: dict[int, Pending]
     closed: str
 

@@ -153,13 +153,16 @@ class World:
 
     # ---------------------------------------------------------------- what it is told
 
-    def _on_send(self, to: bytes, message: m.Message) -> None:
+    def _fence(self, uid: bytes) -> None:
+        """Nobody runs calls of the dead here."""
+        self.machine.handle(e.Received(NODE, m.ProcessFenced(uid)), 0)
+        self.unsettled = True
+
+    def _on_send(self, to: bytes, message: m.Message) -> None:  # noqa: C901  one for each
         assert to not in self.dead, (to, message)
-        if isinstance(message, m.FenceProcess):  # nobody runs calls of the dead here
-            self.machine.handle(e.Received(NODE, m.ProcessFenced(message.uid)), 0)
-            self.unsettled = True
-            return
         match message:
+            case m.FenceProcess(uid):
+                self._fence(uid)
             case m.RequestLease(lease_id):
                 self.requests.append(lease_id)
             case m.CancelLease(lease_id):

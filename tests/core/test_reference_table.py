@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -426,4 +427,4 @@ def test_a_broken_rule_is_seen(
     broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(monkeypatch)
-    assert_it_sees(ReferenceTable, LIMITS)
+    assert_it_sees(ReferenceTable, settings(LIMITS, max_examples=400))

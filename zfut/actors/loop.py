@@ -32,9 +32,8 @@ from zfut.actors.mailbox import Mailbox, MailboxError
 from zfut.actors.polling import Polling
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, Woken
-from zfut.refs import Arriving
 from zfut.shield import NO_SHIELD, Mask, NoShield, Shield, Window, shielded
-from zfut.waiting import Pending
+from zfut.waiting import Counting, Pending
 
 log = logging.getLogger("zfut")
 
@@ -69,7 +68,7 @@ class Loop:
         self._claimed = False
         self._ended = False
         self._sleepers: list[threading.Event] = []
-        self.batches: list[Arriving] = []  # of values that are being unpickled
+        self.batches: list[Counting] = []  # of values that are being unpickled
         self._callbacks: deque[Callable[[], None]] = deque()
         self._polling_on = Polling(mailbox.fd, self.lock)
         self.wake = self._polling_on.wake

@@ -24,8 +24,7 @@ from zfut.core.events import Received, Woken
 from zfut.core.node.machine import NodeMachine
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.worker import WorkerMachine
-from zfut.refs import Arriving
-from zfut.waiting import Pending
+from zfut.waiting import Counting, Pending
 from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_node, decode_to_owner, decode_to_worker
 
@@ -64,7 +63,7 @@ class InlineLoop:
         self.uid = uid
         self.machine = machine
         self.inbox: deque[Any] = deque()
-        self.batches: list[Arriving] = []  # of values that are being unpickled
+        self.batches: list[Counting] = []  # of values that are being unpickled
         self.arrived: deque[Letter] = deque()
         self.calls: dict[int, Pending] = {}
         self.looked_to: dict[int, int] = {}  # needs.Walk: where each wait's pending ones begin

@@ -1,0 +1,56 @@
+"""References that come inside a value: counted together, not one by one.
+
+A value may hold hundreds of thousands of them.  They are counted when the value is unpickled, or
+before, if user code that runs inside the unpickler hands anything in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from zfut.core.events import RefsArrived
+from zfut.refs import Maker, ObjectRef
+from zfut.wire.specs import Address
+
+
+class Arriving:
+    """The references that one value brings.
+
+    Each is alive in here until it is counted, so that its finaliser cannot come first.
+    """
+
+    __slots__ = ("_cover", "_drop", "_note", "_owners", "_refs", "_session")
+
+    def __init__(
+        self,
+        session: Maker,
+        drop: Callable[[bytes], None],
+        note: Callable[[Any], None],
+        cover: bytes,
+    ) -> None:
+        self._session = session
+        self._drop = drop
+        self._note = note
+        self._cover = cover
+        self._refs: list[ObjectRef[Any]] = []
+        self._owners: dict[bytes, Address] = {}
+
+    def __del__(self) -> None:  # an exception came between
+        self.count(self._note)
+
+    def make(self, object_id: bytes, uid: bytes, epoch: int) -> ObjectRef[Any]:
+        """Make a reference that came inside the value."""
+        owner = self._owners.get(uid)
+        if owner is None or owner.epoch != epoch:
+            owner = self._owners[uid] = Address(uid, epoch)
+        ref: ObjectRef[Any] = ObjectRef(object_id, owner, self._session, self._drop)
+        self._refs.append(ref)
+        return ref
+
+    def count(self, note: Callable[[Any], None]) -> None:
+        """Count those made so far; another thread may be making more."""
+        refs = self._refs[:]
+        if refs:
+            note(RefsArrived([(ref.binary(), ref.owner) for ref in refs], self._cover))
+            del self._refs[: len(refs)]
