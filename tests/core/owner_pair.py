@@ -260,33 +260,19 @@ class Pair:
         self._die(uid)
 
     def _die(self, uid: bytes) -> None:
-        before = self._written_by(uid)
         issued = self._issued_by(uid)
         self.world.take_told()
         lost = self.world.end_process(uid)
         told = [message for _, message in self.world.take_told()]
-        (claim,) = [each for each in told if isinstance(each, m.ClaimMemory)]
-        asked = [
-            item for each in told if isinstance(each, m.AuditBorrows) for item in each.items
-        ]
+        asked = [item for each in told if isinstance(each, m.AuditBorrows) for item in each.items]
         assert sorted(asked) == sorted(issued), "what it registered for others is audited"
-        for name in lost:
-            call = self.dumb.calls[name]
-            if call.cancelled or not call.tries:
-                self.dumb.fail(call)
-            else:
-                call.attempt += 1
-                call.tries -= call.tries > 0
-        self.dumb.die(uid)
+        self.dumb.die(uid, [self.dumb.calls[name] for name in lost])
         self.dumb.settle(set(self.world.in_flight))
-        assert self._written_by(uid) <= set(claim.pieces) <= before, "what is needed is claimed"
+        assert (uid in self.world.fences) == (uid in self.dumb.fenced), "what it lent on is held"
 
-    def _written_by(self, uid: bytes) -> set[tuple[int, int]]:
-        return {
-            (thing.value.offset, SIZE)
-            for thing in self.dumb.things.values()
-            if thing.state == STORED and thing.value.creator == uid
-        }
+    def complete_fence(self) -> None:
+        """Whoever uses what a dead process had passed on is registered."""
+        self.dumb.fence(self.world.complete_fence())
 
     def _issued_by(self, uid: bytes) -> list[tuple[bytes, bytes]]:
         return [
@@ -392,6 +378,7 @@ class Pair:
         self.dumb.freed.clear()
         assert sorted(freed) == sorted(expected), "what is freed"
         assert not self._freed_ever.intersection(freed), "nothing is freed twice"
+        self._compare_claims()
         self._freed_ever.update(freed)
         here = [
             thing.value.offset
@@ -399,6 +386,18 @@ class Pair:
             if thing.state == STORED and thing.value.creator == ME
         ]
         assert sorted(self.machine.ledger.memory.written_for) == sorted(here)
+
+    def _compare_claims(self) -> None:
+        claims, self.world.claims = self.world.claims, []
+        assert self.world.unanswered or not self.world.claims_owed, "who asks is answered"
+        for claim in claims:
+            needed = {
+                (thing.value.offset, SIZE)
+                for thing in self.dumb.things.values()
+                if thing.state == STORED and thing.value.creator == claim.uid
+            }
+            assert needed <= set(claim.pieces), "what is needed of a dead process is claimed"
+            assert not self._freed_ever.intersection(offset for offset, _ in claim.pieces)
 
     def _compare_lineage(self) -> None:
         lineage = self.machine.ledger.lineage

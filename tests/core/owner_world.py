@@ -54,6 +54,9 @@ class World:
     unanswered: list[tuple[bytes, bytes]] = field(default_factory=list)
     located: list[tuple[bytes, bytes]] = field(default_factory=list)
     told: list[tuple[bytes, m.Message]] = field(default_factory=list)
+    claims: list[m.ClaimMemory] = field(default_factory=list)
+    claims_owed: int = 0
+    fences: list[bytes] = field(default_factory=list)
     completed: set[int] = field(default_factory=set)
     watched: set[bytes] = field(default_factory=set)
     dead: set[bytes] = field(default_factory=set)
@@ -143,8 +146,21 @@ class World:
         self.tokens = {t: held for t, held in self.tokens.items() if held.owner != uid}
         self.unanswered = [(to, token) for to, token in self.unanswered if to != uid]
         self.located = [(to, name) for to, name in self.located if to != uid]
-        self.hear(NODE, m.ProcessDied(uid, "killed"))
+        self._tell_death(uid)
         return lost
+
+    def _tell_death(self, uid: bytes, fence: int = 0) -> None:
+        self.claims_owed += 1
+        self.hear(NODE, m.ProcessDied(uid, "killed", fence))
+
+    def complete_fence(self) -> bytes:
+        """Let the node complete the first fence, when we have answered it too."""
+        uid = self.fences.pop(0)
+        self.answer_registrations()
+        self._tell_death(uid, self.number())
+        assert not self.claims_owed, "it waits for no registration"
+        self.hear(NODE, m.ProcessFenced(uid))
+        return uid
 
     def take_told(self) -> list[tuple[bytes, m.Message]]:
         """Return answers and claims since the last time."""
@@ -169,6 +185,12 @@ class World:
                 self.recalled.update(tasks)
             case m.FreeMemory(offsets) | m.FreeClaimed(offsets):
                 self.freed.extend(offsets)
+            case m.ClaimMemory():
+                self.claims_owed -= 1
+                self.claims.append(message)
+            case m.FenceProcess(uid):
+                assert uid not in self.fences
+                self.fences.append(uid)
             case m.LocateObjects(object_ids):
                 self.located += [(to, name) for name in object_ids]
             case m.Watch(uids):

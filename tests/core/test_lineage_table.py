@@ -101,7 +101,9 @@ class LineageTable(RuleBasedStateMachine):
         self.pair.finish(call, returned)
 
     def run_all(self) -> None:
-        """Let everything run that waits."""
+        """Let everything run that waits, and let the dead be fenced."""
+        while self.world.fences:
+            self.pair.complete_fence()
         while calls := self.running():
             self.return_all(calls[0], STORED)
             self.pair.compare()

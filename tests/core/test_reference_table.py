@@ -320,6 +320,12 @@ class ReferenceTable(RuleBasedStateMachine):
         self.pair.end_process(uid)
         self.pair.compare()
 
+    @precondition(lambda self: self.world.fences)
+    @rule()
+    def a_fence_is_complete(self) -> None:
+        self.pair.complete_fence()
+        self.pair.compare()
+
     # ---------------------------------------------------------------- the end
 
     def teardown(self) -> None:
@@ -337,6 +343,8 @@ class ReferenceTable(RuleBasedStateMachine):
         for _ in range(200):
             pair.compare()
             self.world.answer_registrations()
+            while self.world.fences:
+                pair.complete_fence()
             for owner, name in list(self.world.located):
                 self.answer(owner, name, "")
             for call in self.running():
@@ -406,7 +414,7 @@ def tokens_stay_with_the_owner(patch: pytest.MonkeyPatch) -> None:
 
 
 def memory_is_not_claimed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "claims_on", lambda _, uid: m.ClaimMemory(uid, ()))
+    patch.setattr(Ledger, "claims_on", lambda _, uid, fence: m.ClaimMemory(uid, (), fence))
 
 
 @pytest.mark.parametrize(
