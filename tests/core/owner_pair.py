@@ -56,16 +56,6 @@ class Pair:
         """Return what user code has a handle of."""
         return [name for name, count in self.dumb.handles.items() if count > 0]
 
-    def is_recipe(self, name: bytes) -> bool:
-        """Whether lineage alone names this object of somebody else, which is not freed here.
-
-        Histories bring no new reference to one: the machine would protect that by its token for
-        lineage alone.
-        """
-        thing = self.dumb.things.get(name)
-        kept = thing is not None and thing.owner != ME and thing.state not in (FREED, FAILED)
-        return kept and name in self.dumb.marks()[1]
-
     # ---------------------------------------------------------------- user code
 
     def put(self, inside: list[bytes], *, stored: bool) -> bytes:
@@ -264,11 +254,15 @@ class Pair:
         self.world.take_told()
         lost = self.world.end_process(uid)
         told = [message for _, message in self.world.take_told()]
-        asked = [item for each in told if isinstance(each, m.AuditBorrows) for item in each.items]
+        asked = [
+            item for each in told if isinstance(each, m.AuditBorrows) for item in each.items
+        ]
         assert sorted(asked) == sorted(issued), "what it registered for others is audited"
         self.dumb.die(uid, [self.dumb.calls[name] for name in lost])
         self.dumb.settle(set(self.world.in_flight))
-        assert (uid in self.world.fences) == (uid in self.dumb.fenced), "what it lent on is held"
+        assert (uid in self.world.fences) == (uid in self.dumb.fenced), (
+            "what it lent on is held"
+        )
 
     def complete_fence(self) -> None:
         """Whoever uses what a dead process had passed on is registered."""

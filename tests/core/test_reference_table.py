@@ -149,7 +149,7 @@ class ReferenceTable(RuleBasedStateMachine):
     def a_reference_comes_back(self, at: int) -> None:
         """It names something of ours that nobody held a moment ago."""
         name = pick(self.gone, at)
-        if self.pair.owner_of(name) not in self.dumb.dead and not self.pair.is_recipe(name):
+        if self.pair.owner_of(name) not in self.dumb.dead:
             self.pair.arrive(name)
         self.pair.compare()
 
@@ -268,8 +268,7 @@ class ReferenceTable(RuleBasedStateMachine):
     def objects_of(self, owner: bytes) -> list[bytes]:
         """Return what we know of ``owner``, and something new."""
         known = [name for name, thing in self.dumb.things.items() if thing.owner == owner]
-        usable = [name for name in known if not self.pair.is_recipe(name)]
-        return [*usable, self.world.object_of(owner)]
+        return [*known, self.world.object_of(owner)]
 
     def borrowed(self) -> list[bytes]:
         """Return what user code has from the other owners."""
