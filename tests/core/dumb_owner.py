@@ -243,19 +243,21 @@ class DumbOwner:
         """Return what is used, and what only lineage names."""
         used: set[bytes] = set()
         named: set[bytes] = set()
+        things = self.things
         todo = [(name, True) for name, count in self.handles.items() if count > 0]
         todo += [(name, True) for name, _ in self.users.values()]
         todo += [(name, True) for lent in self.fenced.values() for name in lent]
         todo += [(name, False) for name, _ in self.remakers.values()]
         for call in self.calls.values():
-            todo += [(name, True) for name in call.arguments if call.open]
+            if call.open:
+                todo += [(name, True) for name in call.arguments]
         while todo:
             name, is_used = todo.pop()
-            thing = self.things.get(name)
-            if thing is None or name in used or (not is_used and name in named):
+            if name in used or (not is_used and name in named) or name not in things:
                 continue
+            thing = things[name]
             (used if is_used else named).add(name)
-            if is_used or self._stays(thing):
+            if thing.value.inside and (is_used or self._stays(thing)):
                 todo += [(inner, True) for inner in thing.inside]
             if thing.again and thing.maker is not None:
                 todo += [(argument, False) for argument in thing.maker.arguments]

@@ -338,24 +338,26 @@ class Pair:
         self.machine.check()
         self.dumb.settle(set(self.world.in_flight))
         self._adopt_what_went_late()
-        self._compare_rows()
+        used, named = self.dumb.marks()
+        self._compare_rows(used)
         self._compare_memory()
         self._compare_lineage()
         self._compare_waits()
-        self._check_tokens()
+        self._check_tokens(used, named)
         self.agree = True
 
     def _adopt_what_went_late(self) -> None:
-        for name, thing in self.dumb.things.items():
-            row = self.machine.rows.get(name)
-            if thing.late and row is not None and STATE_NAMES[row.state] == FREED:
+        late = [thing for thing in self.dumb.things.values() if thing.late]
+        for thing in late:
+            row = self.machine.rows.get(thing.name)
+            if row is not None and STATE_NAMES[row.state] == FREED:
                 thing.late = False
-        self.dumb.sweep()
+        if late:
+            self.dumb.sweep()
 
-    def _compare_rows(self) -> None:
+    def _compare_rows(self, used: set[bytes]) -> None:
         rows, things = self.machine.rows, self.dumb.things
         assert set(rows) == set(things), "the rows that somebody needs"
-        used, _ = self.dumb.marks()
         counts = self.dumb.counts()
         for name, thing in things.items():
             row = rows[name]
@@ -418,13 +420,12 @@ class Pair:
                 if value in names:
                     names.extend(inside)
 
-    def _check_tokens(self) -> None:
+    def _check_tokens(self, used: set[bytes], named: set[bytes]) -> None:
         """Whatever we use of others is protected, and nothing is kept for no use.
 
         But for a value in which references were found: what protects these is asked for first,
         and then the machine downgrades the value whether or not it is used again.
         """
-        used, named = self.dumb.marks()
         self._end_covers()
         covered = {name for names in self.covers.values() for name in names}
         kinds: dict[bytes, set[str]] = {}

@@ -27,6 +27,7 @@ FIRST_OFFSET = 1 << 30
 """Values of others lie from here on, so that an offset names one value."""
 
 USE, LINEAGE = "use", "lineage"
+BORROWS = (m.RegisterBorrows, m.ReleaseBorrows, m.DowngradeBorrows, m.ReviveBorrows)
 
 
 @dataclass
@@ -172,12 +173,8 @@ class World:
     def _on_send(self, to: bytes, message: m.Message) -> None:
         assert to not in self.dead, (to, message)
         match message:
-            case m.RequestLease(lease_id):
-                self.requests.append(lease_id)
-            case m.CancelLease(lease_id):
-                self.requests.remove(lease_id)
-            case m.ReturnLease(lease_id):
-                self.workers = {w: held for w, held in self.workers.items() if held != lease_id}
+            case m.RequestLease() | m.CancelLease() | m.ReturnLease():
+                self._on_lease(message)
             case m.PushTasks():
                 self._on_push(to, message)
             case m.RecallTasks(tasks):
@@ -195,15 +192,19 @@ class World:
                 self.located += [(to, name) for name in object_ids]
             case m.Watch(uids):
                 self.watched.update(uids)
-            case (
-                m.RegisterBorrows()
-                | m.ReleaseBorrows()
-                | m.DowngradeBorrows()
-                | m.ReviveBorrows()
-            ):
+            case _ if isinstance(message, BORROWS):
                 self._on_borrow(to, message)
             case _:
                 self.told.append((to, message))
+
+    def _on_lease(self, message: m.RequestLease | m.CancelLease | m.ReturnLease) -> None:
+        lease_id = message.lease_id
+        if isinstance(message, m.RequestLease):
+            self.requests.append(lease_id)
+        elif isinstance(message, m.CancelLease):
+            self.requests.remove(lease_id)
+        else:
+            self.workers = {w: held for w, held in self.workers.items() if held != lease_id}
 
     def _on_push(self, worker: bytes, message: m.PushTasks) -> None:
         assert self.workers[worker] == message.lease_id

@@ -36,7 +36,7 @@ from zfut.core.owner.lineage import Lineage
 from zfut.core.owner.recovery import Recovery
 from zfut.wire.specs import CANCELLED, RAISED
 
-LIMITS = limits(examples=150, steps=40)
+LIMITS = limits(examples=100, steps=35)
 KEPT_MAX_BYTES = 5_000
 """Lineage has room for seven calls, so that every set of them can be tried."""
 

@@ -31,7 +31,7 @@ from zfut.core.owner.ledger import Ledger
 from zfut.wire import messages as m
 from zfut.wire.specs import CANCELLED, RAISED
 
-LIMITS = limits(examples=250, steps=50)
+LIMITS = limits(examples=200, steps=50)
 
 which = st.integers(0, 30)
 several = st.lists(which, max_size=3)
