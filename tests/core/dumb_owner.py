@@ -103,6 +103,7 @@ class DumbOwner:
     users: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     remakers: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     dead: set[bytes] = field(default_factory=set)
+    fenced: dict[bytes, list[bytes]] = field(default_factory=dict)
     freed: list[int] = field(default_factory=list)
     rerun: list[bytes] = field(default_factory=list)
 
@@ -207,8 +208,21 @@ class DumbOwner:
             if thing is not None and thing.again and thing.state == FREED:
                 thing.state = PENDING
 
-    def die(self, uid: bytes) -> None:
-        """A process is gone: what it owned, and what was registered for it."""
+    def die(self, uid: bytes, running: list[Call]) -> None:
+        """A process is gone, what it owned, what was registered for it, and what ran there.
+
+        What it was lent it may have passed on: that is held until its fence is complete.
+        """
+        lent = {name for name, holder in self.users.values() if holder == uid}
+        lent_on = [*lent, *(name for call in running for name in call.arguments)]
+        if lent_on:
+            self.fenced[uid] = lent_on
+        for call in running:
+            if call.cancelled or not call.tries:
+                self.fail(call)
+            else:
+                call.attempt += 1
+                call.tries -= call.tries > 0
         self.dead.add(uid)
         for tokens in (self.users, self.remakers):
             for token in [token for token, (_, holder) in tokens.items() if holder == uid]:
@@ -218,24 +232,32 @@ class DumbOwner:
                 thing.state = FAILED
         self.sweep()
 
+    def fence(self, uid: bytes) -> None:
+        """Everybody has registered what the dead process had passed on."""
+        del self.fenced[uid]
+        self.sweep()
+
     # ---------------------------------------------------------------- what follows
 
     def marks(self) -> tuple[set[bytes], set[bytes]]:
         """Return what is used, and what only lineage names."""
         used: set[bytes] = set()
         named: set[bytes] = set()
+        things = self.things
         todo = [(name, True) for name, count in self.handles.items() if count > 0]
         todo += [(name, True) for name, _ in self.users.values()]
+        todo += [(name, True) for lent in self.fenced.values() for name in lent]
         todo += [(name, False) for name, _ in self.remakers.values()]
         for call in self.calls.values():
-            todo += [(name, True) for name in call.arguments if call.open]
+            if call.open:
+                todo += [(name, True) for name in call.arguments]
         while todo:
             name, is_used = todo.pop()
-            thing = self.things.get(name)
-            if thing is None or name in used or (not is_used and name in named):
+            if name in used or (not is_used and name in named) or name not in things:
                 continue
+            thing = things[name]
             (used if is_used else named).add(name)
-            if is_used or self._stays(thing):
+            if thing.value.inside and (is_used or self._stays(thing)):
                 todo += [(inner, True) for inner in thing.inside]
             if thing.again and thing.maker is not None:
                 todo += [(argument, False) for argument in thing.maker.arguments]
@@ -302,7 +324,9 @@ class DumbOwner:
         unfinished = [call for call in self.calls.values() if call.open]
         found: dict[str, dict[bytes, object]] = {
             "local": dict(self.handles),
-            "submitted": _how_often(call.arguments for call in unfinished),
+            "submitted": _how_often(
+                [*(call.arguments for call in unfinished), *self.fenced.values()]
+            ),
             "contained_in": _how_often(thing.inside for thing in self.things.values()),
             "lineage": _how_often(call.arguments for call in self.kept),
             "borrowers": {},

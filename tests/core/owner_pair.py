@@ -56,16 +56,6 @@ class Pair:
         """Return what user code has a handle of."""
         return [name for name, count in self.dumb.handles.items() if count > 0]
 
-    def is_recipe(self, name: bytes) -> bool:
-        """Whether lineage alone names this object of somebody else, which is not freed here.
-
-        Histories bring no new reference to one: the machine would protect that by its token for
-        lineage alone.
-        """
-        thing = self.dumb.things.get(name)
-        kept = thing is not None and thing.owner != ME and thing.state not in (FREED, FAILED)
-        return kept and name in self.dumb.marks()[1]
-
     # ---------------------------------------------------------------- user code
 
     def put(self, inside: list[bytes], *, stored: bool) -> bytes:
@@ -260,33 +250,23 @@ class Pair:
         self._die(uid)
 
     def _die(self, uid: bytes) -> None:
-        before = self._written_by(uid)
         issued = self._issued_by(uid)
         self.world.take_told()
         lost = self.world.end_process(uid)
         told = [message for _, message in self.world.take_told()]
-        (claim,) = [each for each in told if isinstance(each, m.ClaimMemory)]
         asked = [
             item for each in told if isinstance(each, m.AuditBorrows) for item in each.items
         ]
         assert sorted(asked) == sorted(issued), "what it registered for others is audited"
-        for name in lost:
-            call = self.dumb.calls[name]
-            if call.cancelled or not call.tries:
-                self.dumb.fail(call)
-            else:
-                call.attempt += 1
-                call.tries -= call.tries > 0
-        self.dumb.die(uid)
+        self.dumb.die(uid, [self.dumb.calls[name] for name in lost])
         self.dumb.settle(set(self.world.in_flight))
-        assert self._written_by(uid) <= set(claim.pieces) <= before, "what is needed is claimed"
+        assert (uid in self.world.fences) == (uid in self.dumb.fenced), (
+            "what it lent on is held"
+        )
 
-    def _written_by(self, uid: bytes) -> set[tuple[int, int]]:
-        return {
-            (thing.value.offset, SIZE)
-            for thing in self.dumb.things.values()
-            if thing.state == STORED and thing.value.creator == uid
-        }
+    def complete_fence(self) -> None:
+        """Whoever uses what a dead process had passed on is registered."""
+        self.dumb.fence(self.world.complete_fence())
 
     def _issued_by(self, uid: bytes) -> list[tuple[bytes, bytes]]:
         return [
@@ -358,24 +338,26 @@ class Pair:
         self.machine.check()
         self.dumb.settle(set(self.world.in_flight))
         self._adopt_what_went_late()
-        self._compare_rows()
+        used, named = self.dumb.marks()
+        self._compare_rows(used)
         self._compare_memory()
         self._compare_lineage()
         self._compare_waits()
-        self._check_tokens()
+        self._check_tokens(used, named)
         self.agree = True
 
     def _adopt_what_went_late(self) -> None:
-        for name, thing in self.dumb.things.items():
-            row = self.machine.rows.get(name)
-            if thing.late and row is not None and STATE_NAMES[row.state] == FREED:
+        late = [thing for thing in self.dumb.things.values() if thing.late]
+        for thing in late:
+            row = self.machine.rows.get(thing.name)
+            if row is not None and STATE_NAMES[row.state] == FREED:
                 thing.late = False
-        self.dumb.sweep()
+        if late:
+            self.dumb.sweep()
 
-    def _compare_rows(self) -> None:
+    def _compare_rows(self, used: set[bytes]) -> None:
         rows, things = self.machine.rows, self.dumb.things
         assert set(rows) == set(things), "the rows that somebody needs"
-        used, _ = self.dumb.marks()
         counts = self.dumb.counts()
         for name, thing in things.items():
             row = rows[name]
@@ -392,6 +374,7 @@ class Pair:
         self.dumb.freed.clear()
         assert sorted(freed) == sorted(expected), "what is freed"
         assert not self._freed_ever.intersection(freed), "nothing is freed twice"
+        self._compare_claims()
         self._freed_ever.update(freed)
         here = [
             thing.value.offset
@@ -399,6 +382,18 @@ class Pair:
             if thing.state == STORED and thing.value.creator == ME
         ]
         assert sorted(self.machine.ledger.memory.written_for) == sorted(here)
+
+    def _compare_claims(self) -> None:
+        claims, self.world.claims = self.world.claims, []
+        assert self.world.unanswered or not self.world.claims_owed, "who asks is answered"
+        for claim in claims:
+            needed = {
+                (thing.value.offset, SIZE)
+                for thing in self.dumb.things.values()
+                if thing.state == STORED and thing.value.creator == claim.uid
+            }
+            assert needed <= set(claim.pieces), "what is needed of a dead process is claimed"
+            assert not self._freed_ever.intersection(offset for offset, _ in claim.pieces)
 
     def _compare_lineage(self) -> None:
         lineage = self.machine.ledger.lineage
@@ -425,13 +420,12 @@ class Pair:
                 if value in names:
                     names.extend(inside)
 
-    def _check_tokens(self) -> None:
+    def _check_tokens(self, used: set[bytes], named: set[bytes]) -> None:
         """Whatever we use of others is protected, and nothing is kept for no use.
 
         But for a value in which references were found: what protects these is asked for first,
         and then the machine downgrades the value whether or not it is used again.
         """
-        used, named = self.dumb.marks()
         self._end_covers()
         covered = {name for names in self.covers.values() for name in names}
         kinds: dict[bytes, set[str]] = {}

@@ -27,6 +27,7 @@ FIRST_OFFSET = 1 << 30
 """Values of others lie from here on, so that an offset names one value."""
 
 USE, LINEAGE = "use", "lineage"
+BORROWS = (m.RegisterBorrows, m.ReleaseBorrows, m.DowngradeBorrows, m.ReviveBorrows)
 
 
 @dataclass
@@ -54,6 +55,9 @@ class World:
     unanswered: list[tuple[bytes, bytes]] = field(default_factory=list)
     located: list[tuple[bytes, bytes]] = field(default_factory=list)
     told: list[tuple[bytes, m.Message]] = field(default_factory=list)
+    claims: list[m.ClaimMemory] = field(default_factory=list)
+    claims_owed: int = 0
+    fences: list[bytes] = field(default_factory=list)
     completed: set[int] = field(default_factory=set)
     watched: set[bytes] = field(default_factory=set)
     dead: set[bytes] = field(default_factory=set)
@@ -143,8 +147,21 @@ class World:
         self.tokens = {t: held for t, held in self.tokens.items() if held.owner != uid}
         self.unanswered = [(to, token) for to, token in self.unanswered if to != uid]
         self.located = [(to, name) for to, name in self.located if to != uid]
-        self.hear(NODE, m.ProcessDied(uid, "killed"))
+        self._tell_death(uid)
         return lost
+
+    def _tell_death(self, uid: bytes, fence: int = 0) -> None:
+        self.claims_owed += 1
+        self.hear(NODE, m.ProcessDied(uid, "killed", fence))
+
+    def complete_fence(self) -> bytes:
+        """Let the node complete the first fence, when we have answered it too."""
+        uid = self.fences.pop(0)
+        self.answer_registrations()
+        self._tell_death(uid, self.number())
+        assert not self.claims_owed, "it waits for no registration"
+        self.hear(NODE, m.ProcessFenced(uid))
+        return uid
 
     def take_told(self) -> list[tuple[bytes, m.Message]]:
         """Return answers and claims since the last time."""
@@ -153,22 +170,11 @@ class World:
 
     # ---------------------------------------------------------------- what it is told
 
-    def _fence(self, uid: bytes) -> None:
-        """Nobody runs calls of the dead here."""
-        self.machine.handle(e.Received(NODE, m.ProcessFenced(uid)), 0)
-        self.unsettled = True
-
-    def _on_send(self, to: bytes, message: m.Message) -> None:  # noqa: C901  one for each
+    def _on_send(self, to: bytes, message: m.Message) -> None:
         assert to not in self.dead, (to, message)
         match message:
-            case m.FenceProcess(uid):
-                self._fence(uid)
-            case m.RequestLease(lease_id):
-                self.requests.append(lease_id)
-            case m.CancelLease(lease_id):
-                self.requests.remove(lease_id)
-            case m.ReturnLease(lease_id):
-                self.workers = {w: held for w, held in self.workers.items() if held != lease_id}
+            case m.RequestLease() | m.CancelLease() | m.ReturnLease():
+                self._on_lease(message)
             case m.PushTasks():
                 self._on_push(to, message)
             case m.RecallTasks(tasks):
@@ -176,19 +182,29 @@ class World:
                 self.recalled.update(tasks)
             case m.FreeMemory(offsets) | m.FreeClaimed(offsets):
                 self.freed.extend(offsets)
+            case m.ClaimMemory():
+                self.claims_owed -= 1
+                self.claims.append(message)
+            case m.FenceProcess(uid):
+                assert uid not in self.fences
+                self.fences.append(uid)
             case m.LocateObjects(object_ids):
                 self.located += [(to, name) for name in object_ids]
             case m.Watch(uids):
                 self.watched.update(uids)
-            case (
-                m.RegisterBorrows()
-                | m.ReleaseBorrows()
-                | m.DowngradeBorrows()
-                | m.ReviveBorrows()
-            ):
+            case _ if isinstance(message, BORROWS):
                 self._on_borrow(to, message)
             case _:
                 self.told.append((to, message))
+
+    def _on_lease(self, message: m.RequestLease | m.CancelLease | m.ReturnLease) -> None:
+        lease_id = message.lease_id
+        if isinstance(message, m.RequestLease):
+            self.requests.append(lease_id)
+        elif isinstance(message, m.CancelLease):
+            self.requests.remove(lease_id)
+        else:
+            self.workers = {w: held for w, held in self.workers.items() if held != lease_id}
 
     def _on_push(self, worker: bytes, message: m.PushTasks) -> None:
         assert self.workers[worker] == message.lease_id

@@ -36,7 +36,7 @@ from zfut.core.owner.lineage import Lineage
 from zfut.core.owner.recovery import Recovery
 from zfut.wire.specs import CANCELLED, RAISED
 
-LIMITS = limits(examples=150, steps=40)
+LIMITS = limits(examples=100, steps=35)
 KEPT_MAX_BYTES = 5_000
 """Lineage has room for seven calls, so that every set of them can be tried."""
 
@@ -101,7 +101,9 @@ class LineageTable(RuleBasedStateMachine):
         self.pair.finish(call, returned)
 
     def run_all(self) -> None:
-        """Let everything run that waits."""
+        """Let everything run that waits, and let the dead be fenced."""
+        while self.world.fences:
+            self.pair.complete_fence()
         while calls := self.running():
             self.return_all(calls[0], STORED)
             self.pair.compare()

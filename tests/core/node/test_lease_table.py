@@ -33,7 +33,7 @@ from zfut.core.node.worker_pool import WorkerPool
 from zfut.wire import messages as m
 from zfut.wire.specs import Demand
 
-LIMITS = limits(examples=200, steps=50)
+LIMITS = limits(examples=160, steps=50)
 STARTS_MAX = 3
 TICK_NS = 30_000_000
 NODE_ID = b"n" * 8
