@@ -43,6 +43,7 @@ class Pair:
         self.machine = self.world.machine
         self.dumb = DumbOwner(ME, config.lineage_max_bytes)
         self.covers: dict[bytes, list[bytes]] = {}
+        self.opened: set[bytes] = set()
         self.waits: dict[int, tuple[tuple[bytes, ...], int, bool]] = {}
         self.agree = True
         self._freed_ever: set[int] = set()
@@ -121,6 +122,7 @@ class Pair:
         self.dumb.handles[name] += 1
         if cover:
             self.covers.setdefault(cover, []).append(name)
+            self.opened.add(cover)
 
     def cancel(self, name: bytes, *, force: bool) -> None:
         """Cancel the call that makes ``name``; by force its worker dies."""
@@ -424,7 +426,11 @@ class Pair:
                     names.extend(inside)
 
     def _check_tokens(self) -> None:
-        """Whatever we use of others is protected, and nothing is kept for no use."""
+        """Whatever we use of others is protected, and nothing is kept for no use.
+
+        But for a value in which references were found: what protects these is asked for first,
+        and then the machine downgrades the value whether or not it is used again.
+        """
         used, named = self.dumb.marks()
         self._end_covers()
         covered = {name for names in self.covers.values() for name in names}
@@ -435,6 +441,8 @@ class Pair:
                 assert token.name in self.dumb.things, "a token outlives its use"
         for name, thing in self.dumb.things.items():
             if thing.owner == ME or thing.owner in self.dumb.dead or name in covered:
+                continue
+            if name in self.opened and kinds.get(name) == {LINEAGE}:
                 continue
             if name in used and thing.state in (PENDING, INLINE, STORED):
                 assert USE in kinds.get(name, ()), "what is used is registered for its use"

@@ -164,6 +164,9 @@ class World:
                 self.workers = {w: held for w, held in self.workers.items() if held != lease_id}
             case m.PushTasks():
                 self._on_push(to, message)
+            case m.FenceProcess(uid):  # nobody runs calls of the dead here
+                self.machine.handle(e.Received(NODE, m.ProcessFenced(uid)), 0)
+                self.unsettled = True
             case m.RecallTasks(tasks):
                 assert message.cancel
                 self.recalled.update(tasks)

@@ -31,6 +31,8 @@ def limits(examples: int, steps: int) -> settings:
         database=None,
         print_blob=False,
         suppress_health_check=list(HealthCheck),
+        phases=tuple(Phase) if FACTOR else (Phase.generate,),  # a short history takes minutes
+        report_multiple_bugs=False,
     )
 
 

@@ -406,7 +406,7 @@ def tokens_stay_with_the_owner(patch: pytest.MonkeyPatch) -> None:
 
 
 def memory_is_not_claimed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "claims_on", lambda _, uid: m.ClaimMemory(uid, ()))
+    patch.setattr(Ledger, "claims_on", lambda _, uid, fence: m.ClaimMemory(uid, (), fence))
 
 
 @pytest.mark.parametrize(

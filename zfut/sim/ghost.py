@@ -194,8 +194,9 @@ class Ghost:
         if row is not None and all(one.state >= READY for one in made):
             value = row.value if isinstance(row.value, bytes) else b""
             state = read_failure(value) if row.state == FAILED else ["a value"]
-            if state[0] in ("ActorDiedError", "ActorUnavailableError"):
-                return  # it was killed, and its process does not know yet
+            killed = ("ActorDiedError", "ActorUnavailableError", "TaskCancelledError")
+            if call.kind != TASK and state[0] in killed:
+                return  # its process was to end, and does not know yet
             violate(f"{where} starts on {process.name} though it has {state}")
         if call.kind != TASK:
             return
