@@ -16,7 +16,7 @@ GAP_X, GAP_Y = 28, 50
 LEFT, TOP, BOTTOM, RIGHT = 56, 62, 40, 14
 INK, FAINT = "#333333", "#dddddd"
 TICKS = 4
-STEPS = (0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0)
+STEPS = (0.1, 0.2, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
