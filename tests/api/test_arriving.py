@@ -12,6 +12,8 @@ import zfut
 from tests.api.conftest import Start, owned
 from tests.cluster.leftovers import until
 
+pytestmark = pytest.mark.cluster
+
 WAIT_S = 60
 
 

@@ -178,7 +178,6 @@ def test_a_chain_whose_workers_are_killed_ends_and_does_nothing_twice(
 
 
 @cluster
-@pytest.mark.xfail(reason="a call is sent to its next worker though its argument was lost")
 def test_a_chain_whose_value_is_lost_runs_again_from_its_first_link(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

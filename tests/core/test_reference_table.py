@@ -384,7 +384,7 @@ def what_is_inside_is_not_held(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_dead_borrower_holds_on(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "drop_borrower", nothing)
+    patch.setattr(Borrowing, "drop_borrower", nothing)
 
 
 def an_unwanted_result_is_forgotten(patch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def token_is_never_given_back(patch: pytest.MonkeyPatch) -> None:
 
 
 def borrowers_death_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "drop_borrower", nothing)
+    patch.setattr(Borrowing, "drop_borrower", nothing)
 
 
 def drop_counts_twice(patch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,8 @@ class Loop:
             if not self._ended:
                 self.handle_all()
         self.run_callbacks()
+        if self.driving:
+            self.wake()  # whoever drives may sleep by now, and has not seen what was taken here
 
     def handle_all(self, *, receive: bool = True) -> None:
         """Handle what was posted and what has arrived. The caller holds the lock.
@@ -362,10 +364,12 @@ class Loop:
         """
         limit = time.monotonic_ns() + SPIN_NS
         readable = self.mailbox.readable
+        lock = self.lock  # a socket is one thread's at a time, to look at as well
         while time.monotonic_ns() < limit:
             os.sched_yield()
-            if readable():
-                return True
+            with lock:
+                if readable():
+                    return True
         return False
 
     def _timeout_ms(self, deadline_ns: int | None) -> float | None:
@@ -427,7 +431,7 @@ class Loop:
         while not (self.closed or self.driving):
             self._polling = True
             self.turn()
-            if self._holder:
+            if self._holder and not self.driving:
                 self.wake()  # its event loop may sleep by now, and has not seen what came
             if self.driving or self.inbox:
                 self._polling = False

@@ -156,7 +156,7 @@ class Borrowing:
         del self.missing[waits]
         if waits in self._kept:
             for row in self._kept.pop(waits):
-                self._ledger.release_borrowed(waits, row)
+                self._let_go(waits, row)
         else:
             self.settled.append(waits)
 
@@ -208,6 +208,22 @@ class Borrowing:
             if not row.in_use():
                 self._ledger.release(object_id, row)
 
+    def drop_borrower(self, borrower: bytes) -> None:
+        """A borrower died: its registrations end, and so does what it asked."""
+        for object_id, row in list(self._ledger.objects.rows.items()):
+            if row.lineage_tokens and borrower in row.lineage_tokens.values():
+                left = {t: uid for t, uid in row.lineage_tokens.items() if uid != borrower}
+                row.lineage_tokens = left or None
+                if not row.needed():
+                    self._ledger.release(object_id, row)
+            if row.askers and borrower in row.askers:
+                row.askers = [asker for asker in row.askers if asker != borrower]
+            if row.borrowers and borrower in row.borrowers.values():
+                kept = {t: uid for t, uid in row.borrowers.items() if uid != borrower}
+                row.borrowers = kept or None
+                if not row.in_use():
+                    self._ledger.release(object_id, row)
+
     def audit(self, dead: bytes, why: str) -> None:
         """An executor died: ask those whom it had registered here whether they heard of it."""
         asked: dict[bytes, list[tuple[bytes, bytes]]] = {}
@@ -249,6 +265,10 @@ class Borrowing:
         if object_id in self.missing:  # our use of the value protects it until then
             self._kept.setdefault(object_id, []).append(row)
         else:
+            self._let_go(object_id, row)
+
+    def _let_go(self, object_id: bytes, row: ObjectRow) -> None:
+        if not row.in_use():  # it may have come into use again
             self._ledger.release_borrowed(object_id, row)
 
     def _needs_cover(self, object_id: bytes) -> bool:

@@ -9,6 +9,7 @@ and may have run.  Until the next life has begun, new calls without retries fail
 from __future__ import annotations
 
 from zfut.core.owner.actors import Actors, handle_id
+from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import Actor, Task
 from zfut.core.owner.tasks import Tasks
@@ -186,7 +187,7 @@ class Calls:
                 self._fail(
                     task, self._ledger.failures.system("TaskCancelledError", name), worker
                 )
-            elif (fatal := self._ledger.fatal_argument(task)) is not None:
+            elif (fatal := fatal_argument(self._ledger, task)) is not None:
                 self._fail(task, fatal, worker)
             elif task.retries_left:
                 task.attempt += 1
@@ -195,6 +196,16 @@ class Calls:
             else:
                 self._fail(task, self._unavailable(actor, task, why), worker)
         actor.queue.extendleft(reversed(again))
+        for task in again:
+            self._ledger.still_ready(task)
+
+    def value_lost(self, object_id: bytes) -> None:
+        """Calls that were about to be sent take a value that is lost: they wait again."""
+        for actor in self.actors.actors.values():
+            for task in list(actor.queue):
+                ready = not (task.waiting_on or task.cancelled)
+                if ready and any(dep[1] == object_id for dep in task.deps):
+                    self._ledger.still_ready(task)
 
     def _unavailable(self, actor: Actor, task: Task, why: str) -> bytes:
         name = task.template.name.partition(".")[0]

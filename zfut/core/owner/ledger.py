@@ -68,7 +68,7 @@ class Ledger:
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_downgrade: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_free: dict[bytes, list[int]] = {}
-        self._inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
+        self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
         self._tokens = 0
 
     # ---------------------------------------------------------------- names
@@ -109,29 +109,6 @@ class Ledger:
             "OwnerDiedError", object_id, owner, self.dead.get(owner, "unknown")
         )
 
-    def fatal_argument(self, task: Task) -> bytes | None:
-        """Return why no worker survives the call's arguments, where fate is shared by dying."""
-        if self.config.fate_share != "kill":
-            return None
-        named = [(object_id, owner) for _, object_id, owner in task.deps] + list(task.nested)
-        for object_id, _ in list(named):
-            row = self.objects.rows.get(object_id)
-            if row is None:
-                continue
-            refs = (
-                row.value.refs
-                if isinstance(row.value, Stored)
-                else self._inner.get(object_id, ())
-            )
-            named += [(inner.object_id, inner.owner) for inner in refs]
-            for inner_id, _ in row.contains:
-                named.append((inner_id, self._owner_address(inner_id)))
-        for object_id, owner in named:
-            if owner.uid in self.dead:
-                failure = self.owner_died(object_id, owner.uid)
-                return self.failures.dependency(failure, task.template.name)
-        return None
-
     # ---------------------------------------------------------------- holds
 
     def drop(self, object_id: bytes) -> None:
@@ -147,7 +124,17 @@ class Ledger:
         """An unfinished call of ours carries this reference."""
         row = self.row_of(object_id, owner)
         row.submitted += 1
+        if row.downgraded:
+            self.revive(object_id, row)
         return row
+
+    def revive(self, object_id: bytes, row: ObjectRow) -> None:
+        """A borrowed object of which we only kept how to make it is used again."""
+        assert row.owner is not None
+        row.downgraded = False
+        if row.owner.uid not in self.dead:
+            items = tuple((object_id, token) for token in row.tokens or ())
+            self.out.send(row.owner.uid, m.ReviveBorrows(items))
 
     def hold_deps(self, task: Task) -> tuple[list[bytes], bytes | None]:
         """Hold what a call takes as values. Returns what it waits for, and the first failure."""
@@ -166,6 +153,24 @@ class Ledger:
             elif row.state == FAILED and failure is None:
                 failure = row.value if isinstance(row.value, bytes) else b""
         return missing, failure
+
+    def still_ready(self, task: Task) -> bool:
+        """Whether a call that was ready can be sent: what it takes may be lost since.
+
+        If not it waits again, or fails, like a call that is submitted now.
+        """
+        failure: bytes | None = None
+        for _, object_id, _ in task.deps:
+            row = self.objects.rows[object_id]
+            if row.state in (PENDING, FREED):
+                task.waiting_on += 1
+                row.waiters = [*(row.waiters or ()), task]
+                self.locate(object_id, row)
+            elif row.state == FAILED and failure is None:
+                failure = row.value if isinstance(row.value, bytes) else b""
+        if failure is not None:
+            self.unblocked.append((task, failure))
+        return failure is None and not task.waiting_on
 
     def release_arguments(self, task: Task) -> None:
         """The call ended: it carries its references no more."""
@@ -206,7 +211,7 @@ class Ledger:
                 continue  # nothing can make it again: it stays as it is
             if rows.pop(object_id, None) is None:
                 continue
-            self._inner.pop(object_id, None)
+            self.inner.pop(object_id, None)
             if row.state == ACTOR:
                 self.handles_gone.append(object_id)
             stack.extend(self._forget(object_id, row))
@@ -317,9 +322,8 @@ class Ledger:
                 self.answer_askers(object_id, row)
                 if task.retries_left:
                     again.append(row)
-                elif row.made_by is None:
-                    tried = task.template.max_retries
-                    row.why_once = "attempts exceeded" if tried else "retries off"
+                else:
+                    row.made_by, row.why_once = None, _why_once(task)
                 continue
             data = payload[offset : offset + value.size_bytes]
             offset += value.size_bytes
@@ -331,6 +335,14 @@ class Ledger:
                 self.answer_askers(object_id, row)
         if again:
             self.lineage.keep(task, again)
+        elif task.task_id in self.lineage.retained:
+            self._spent(task)
+
+    def _spent(self, task: Task) -> None:
+        """A call has had its last try: what it made stays, and what only it needed goes."""
+        if not self.lineage.results(task):
+            for object_id, row in self.lineage.drop(task):
+                self.release(object_id, row)
 
     def discard(self, value: Value) -> None:
         """A result that nobody wants still carries obligations."""
@@ -378,7 +390,7 @@ class Ledger:
                 self._answer(asker, object_id, row)
 
     def _answer(self, to: bytes, object_id: bytes, row: ObjectRow) -> None:
-        refs = tuple(RefInfo(inner, self._owner_address(inner)) for inner, _ in row.contains)
+        refs = tuple(RefInfo(inner, self.owner_of(inner)) for inner, _ in row.contains)
         value: Value
         if row.state == STORED:
             assert isinstance(row.value, Stored)
@@ -391,7 +403,8 @@ class Ledger:
             value = Failed(len(data), refs)
         self.out.send(to, m.ObjectReady(object_id, row.version, value), (data,))
 
-    def _owner_address(self, object_id: bytes) -> Address:
+    def owner_of(self, object_id: bytes) -> Address:
+        """Return who owns an object that is known here."""
         row = self.objects.rows.get(object_id)
         return self.address if row is None or row.owner is None else row.owner
 
@@ -410,7 +423,7 @@ class Ledger:
             self.set_value(row, value.encoding, value)
         else:
             if value.refs and self.config.fate_share == "kill":
-                self._inner[message.object_id] = value.refs
+                self.inner[message.object_id] = value.refs
             self.set_value(row, value.encoding, payload)
 
     # ---------------------------------------------------------------- settling
@@ -469,22 +482,6 @@ class Ledger:
         ]
         return m.ClaimMemory(creator, tuple(pieces), fence)
 
-    def drop_borrower(self, borrower: bytes) -> None:
-        """A borrower died: its registrations end, and so does what it asked."""
-        for object_id, row in list(self.objects.rows.items()):
-            if row.lineage_tokens and borrower in row.lineage_tokens.values():
-                left = {t: uid for t, uid in row.lineage_tokens.items() if uid != borrower}
-                row.lineage_tokens = left or None
-                if not row.needed():
-                    self.release(object_id, row)
-            if row.askers and borrower in row.askers:
-                row.askers = [asker for asker in row.askers if asker != borrower]
-            if row.borrowers and borrower in row.borrowers.values():
-                kept = {t: uid for t, uid in row.borrowers.items() if uid != borrower}
-                row.borrowers = kept or None
-                if not row.in_use():
-                    self.release(object_id, row)
-
     def check(self) -> None:
         """Assert the tables' invariants."""
         self.objects.check()
@@ -493,3 +490,7 @@ class Ledger:
         for row in self.objects.rows.values():
             if row.owner is None and row.state not in (ACTOR, PENDING):
                 assert row.needed() or row.value is None, row
+
+
+def _why_once(task: Task) -> str:
+    return "attempts exceeded" if task.template.max_retries else "retries off"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from zfut.core.owner.actors import handle_id
 from zfut.core.owner.calls import Calls
+from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import ACTOR, Actor, Task
 from zfut.core.owner.tasks import Tasks
@@ -80,6 +81,10 @@ class Lives:
             return
         task, lease = actor.creation, actor.lease
         assert task.creation is not None
+        if task.deps and not self._ledger.still_ready(task):
+            actor.lease = None  # asked for again when what the constructor takes is there
+            self._tasks.give_back(lease)
+            return
         payload: list[bytes] = []
         functions = (self._tasks.define(task, payload),)
         spec = self._tasks.spec(task, task.template.function_id, payload)
@@ -235,7 +240,7 @@ class Lives:
             self.die(actor, why, why)
         elif not actor.restarts_left or actor.ending or actor.creation is None:
             self.die(actor, "worker died", why)
-        elif (fatal := self._ledger.fatal_argument(actor.creation)) is not None:
+        elif (fatal := fatal_argument(self._ledger, actor.creation)) is not None:
             actor.failure = fatal
             self.die(actor, "constructor failed", why)
         else:

@@ -206,6 +206,8 @@ class OwnerMachine:
                 self.ledger.out.send(self.ledger.node, message)
             case e.ValueLost(object_id, attempt):
                 self.recovery.lost(object_id, attempt)
+                self.tasks.value_lost(object_id)
+                self.calls.value_lost(object_id)
             case e.AskedOwner(call_id, to, topic, name):
                 self._asked[call_id] = b""
                 self.ledger.out.send(to, m.AskOwner(call_id, topic, name))
@@ -400,7 +402,7 @@ class OwnerMachine:
         self.tasks.on_worker_died(uid, why)
         self.lives.on_process_died(uid, self.calls.on_process_died(uid, why), why)
         self.borrowing.audit(uid, why)
-        ledger.drop_borrower(uid)
+        self.borrowing.drop_borrower(uid)
         ledger.fail_objects_of(uid)
         self.borrowing.owner_died(uid)
         ledger.out.add(Forget(uid))

@@ -69,9 +69,8 @@ class Recovery:
         if owner.uid in self._ledger.dead:
             self._ledger.fail_row(row, self._ledger.owner_died(object_id, owner.uid))
             return
-        items = tuple((object_id, token) for token in row.tokens or ())
-        row.downgraded = False
-        self._ledger.out.send(owner.uid, m.ReviveBorrows(items))
+        if row.downgraded:
+            self._ledger.revive(object_id, row)
         self._ledger.locate(object_id, row)
 
     def _obstacle(self, row: ObjectRow) -> str:  # noqa: PLR0911  one for each

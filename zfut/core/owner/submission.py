@@ -57,6 +57,15 @@ class Submission:
             if task.template.schedule_timeout_ns:
                 self.hurried.append(task)
 
+    def take_out(self, object_id: bytes) -> list[Task]:
+        """Take those that take this value out of their queues: it was lost."""
+        out: list[Task] = []
+        for key in self.keys.values():
+            out += [task for task in key.queue if any(d[1] == object_id for d in task.deps)]
+        for task in out:
+            self.remove(task)
+        return out
+
     def remove(self, task: Task) -> bool:
         """Take a cancelled task out of its queue. Returns whether it was there."""
         key = self.key(task)

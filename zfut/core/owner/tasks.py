@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zfut.core.effects import Note
+from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import FAILED, INLINE, Key, Lease, Task
 from zfut.core.owner.stack import Stack
@@ -115,7 +116,7 @@ class Tasks:
         """It raised what its options say to try again."""
         task.attempt += 1
         task.retries_left -= 1 if task.retries_left > 0 else 0
-        self.submission.requeue([task])
+        self._requeue([task])
 
     def settle_returns(self, task: Task, result: TaskResult, payload: bytes) -> None:
         """Record values or the error of a finished call, then let its arguments go."""
@@ -143,7 +144,17 @@ class Tasks:
                 self.fail(task, self._cancelled(task))
             else:
                 back.append(task)
-        self.submission.requeue(back)
+        self._requeue(back)
+
+    def _requeue(self, tasks: list[Task]) -> None:
+        ready = [task for task in tasks if not task.deps or self._ledger.still_ready(task)]
+        self.submission.requeue(ready)
+
+    def value_lost(self, object_id: bytes) -> None:
+        """Tasks that were ready for a worker take a value that is lost: they wait again."""
+        for task in self.submission.take_out(object_id):
+            if self._ledger.still_ready(task):
+                self.submission.enqueue(task)
 
     def on_worker_died(self, worker: bytes, why: str) -> None:
         """A worker is gone: its tasks are tried again, or fail."""
@@ -154,7 +165,7 @@ class Tasks:
         charged = len(lost) == 1 and not lease.killed
         again: list[Task] = []
         for task in lost:
-            fatal = self._ledger.fatal_argument(task)
+            fatal = fatal_argument(self._ledger, task)
             if task.cancelled:
                 self.fail(task, self._cancelled(task))
             elif fatal is not None:
@@ -168,7 +179,7 @@ class Tasks:
                 task.alone = True
                 task.retries_left -= 1 if charged and task.retries_left > 0 else 0
                 again.append(task)
-        self.submission.requeue(again)
+        self._requeue(again)
 
     # ---------------------------------------------------------------- cancelling and failing
 
