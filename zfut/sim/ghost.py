@@ -218,6 +218,10 @@ class Ghost:
                     stack.append(giver)
         return False
 
+    def tries_for_ever(self) -> bool:
+        """Whether a call may run again as often as its worker dies."""
+        return any(told.retries < 0 for told in self.calls.values())
+
     def check_value(self, handle: Handle, number: int) -> None:
         """A get returned ``number``."""
         told = self.calls.get(handle.object_id[:24])
@@ -343,4 +347,7 @@ class Ghost:
             return self._no_worker_starts()
         if reason == "constructor failed":
             return not why or self._inner_explained(read_failure(why))
-        return reason == "out of scope" and (actor.handed_on or self.gone > 0)
+        called_itself = any(
+            one.weak and one.actor_id == failure[1] for one in self.calls.values()
+        )
+        return reason == "out of scope" and (actor.handed_on or called_itself or self.gone > 0)

@@ -197,7 +197,17 @@ class Calls:
                 self._fail(task, self._unavailable(actor, task, why), worker)
         actor.queue.extendleft(reversed(again))
         for task in again:
+            self._hold_while_it_runs(task, worker)
             self._ledger.still_ready(task)
+
+    def _hold_while_it_runs(self, task: Task, worker: bytes) -> None:
+        """A call goes to the next life: this one may read its arguments until it is dead."""
+        if worker and worker not in self._ledger.dead:
+            for object_id, owner in [(dep[1], dep[2]) for dep in task.deps] + list(task.nested):
+                self._ledger.hold_argument(object_id, owner)
+            if not task.weak and task.actor_owner is not None:
+                self._ledger.hold_argument(handle_id(task.actor_id), task.actor_owner)
+            self._doomed.setdefault(worker, {})[task.task_id] = task
 
     def value_lost(self, object_id: bytes) -> None:
         """Calls that were about to be sent take a value that is lost: they wait again."""
