@@ -19,6 +19,7 @@ from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Failures, Ledger
 from zfut.core.owner.lives import Lives
 from zfut.core.owner.mourning import Mourning
+from zfut.core.owner.readiness import still_ready, value_lost
 from zfut.core.owner.records import FREED, PENDING, ObjectRow, Task, Wait
 from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.tasks import Tasks
@@ -155,12 +156,12 @@ class OwnerMachine:
         while unblocked:
             task, failure = unblocked.popleft()
             if failure is None:
-                if not task.cancelled:
+                if not task.given_up() and still_ready(self.ledger, task):
                     self._ready(task)
                 continue
-            if task.cancelled:
+            if task.given_up():
                 continue
-            task.cancelled = True
+            task.over = True
             failed = self.ledger.failures.dependency(failure, task.template.name)
             if task.actor_id:
                 self.calls.dependency_failed(task, failed)
@@ -206,6 +207,7 @@ class OwnerMachine:
                 self.ledger.out.send(self.ledger.node, message)
             case e.ValueLost(object_id, attempt):
                 self.recovery.lost(object_id, attempt)
+                value_lost(self.ledger, object_id)
                 self.tasks.value_lost(object_id)
                 self.calls.value_lost(object_id)
             case e.AskedOwner(call_id, to, topic, name):
@@ -262,11 +264,19 @@ class OwnerMachine:
         else:
             self.tasks.cancel(task, force=force, recursive=recursive)
 
-    def cancel_children(self, task_id: bytes) -> None:
-        """A call that runs here is cancelled, and with it what it has submitted."""
-        found = [row.task for row in self.rows.values() if row.task is not None]
-        for task in {id(task): task for task in found}.values():
-            if task.parent == task_id and task.creation is None:
+    def cancel_children(self, task_id: bytes, *, spare_used: bool = False) -> None:
+        """A call that runs here is cancelled, and with it what it has submitted.
+
+        ``spare_used``: but for what others wait for, or something that they wait for.
+        """
+        found: dict[bytes, tuple[Task, list[ObjectRow]]] = {}
+        for row in self.rows.values():
+            task = row.task
+            if task is not None and task.parent == task_id and task.creation is None:
+                found.setdefault(task.task_id, (task, []))[1].append(row)
+        for task, rows in reversed(found.values()):  # users before what they use
+            used = spare_used and any(row.used_elsewhere() for row in rows)
+            if not used:
                 self._cancel(task, force=False, recursive=True)
 
     # ---------------------------------------------------------------- messages
@@ -344,8 +354,8 @@ class OwnerMachine:
                 self.ledger.out.send(sender, m.OwnerSays(request, self.told(topic, name)))
             case m.CancelObject(object_id, force, recursive):
                 self._on_cancelled(object_id, force=force, recursive=recursive)
-            case m.KillActor(actor_id, no_restart):
-                self.lives.kill(actor_id, self.ledger.address, no_restart=no_restart)
+            case m.KillActor():
+                self.lives.on_kill(message)
             case m.Hello():
                 pass
             case _:
