@@ -463,6 +463,10 @@ def who_waits_for_one_argument_forgets_the_others(patch: pytest.MonkeyPatch) -> 
     patch.setattr("zfut.core.owner.machine.value_lost", nothing)
 
 
+def what_is_lent_twice_stays(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Granting, "_revoke_what_was_lent_twice", nothing)
+
+
 def orphans_own_for_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ExecutorMachine, "_owns_for_others", lambda _: False)
 
@@ -542,6 +546,7 @@ BY_SEED: dict[Patch, range] = {
 }
 
 BY_SCENARIO: dict[Patch, str] = {
+    what_is_lent_twice_stays: "lent_while_it_waited",
     who_waits_for_one_argument_forgets_the_others: "argument_lost_while_another_is_made",
     orphans_own_for_nobody: "owner_dies_while_its_worker_owns_for_others",
     orphans_are_never_killed: "orphan_that_does_not_stop",

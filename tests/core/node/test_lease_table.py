@@ -152,6 +152,8 @@ class NodeLeases(RuleBasedStateMachine):
         assert lease.worker
         assert not lease.actor
         assert not lease.blocked
+        if self.dumb.free()["CPU"] < 0:  # tasks that had waited took theirs back
+            return
         held = [each.name[0] for each in self.dumb.granted if not each.actor]
         poorer = [
             request

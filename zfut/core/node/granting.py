@@ -47,6 +47,7 @@ class Granting:
         self.workers_max = config.workers_max or 4 * self.cpus + 16
         self.dirty = False
         self.prestart = 0
+        self._over_since: int | None = None  # more CPUs are lent than there are
         self._refused: Mapping[bytes, int] = {}
         self._attempts = ATTEMPTS
 
@@ -180,13 +181,23 @@ class Granting:
             lease.blocked = worker.blocked = True
             self.resources.give(cpu_part(lease.demand))
 
-    def unblock(self, uid: bytes) -> None:
+    def unblock(self, uid: bytes, now: int) -> None:
         """A worker's task goes on; it takes its CPU even if that is lent by now."""
         lease = self._lease_of(uid)
         if lease is not None and lease.blocked:
             worker = self.pool.workers[uid]
             lease.blocked = worker.blocked = worker.stuck = False
             self.resources.take(cpu_part(lease.demand))
+            if self._overcommitted() and self._over_since is None:
+                self._over_since = now
+
+    def _overcommitted(self) -> bool:
+        """Whether more CPUs are lent than there are, and not about to be given back."""
+        free = self.resources.free.get(CPU, 0)
+        if free >= 0:
+            return False
+        ending = [x for x in self.leases.granted.values() if x.revoked and not x.blocked]
+        return free + sum(amount for x in ending for _, amount in cpu_part(x.demand)) < 0
 
     def _lease_of(self, uid: bytes) -> NodeLease | None:
         worker = self.pool.workers.get(uid)
@@ -201,6 +212,8 @@ class Granting:
         if not self.dirty:
             return
         self.dirty = False
+        if self._over_since is not None and not self._overcommitted():
+            self._over_since = None
         missing = 0
         for lease in self.leases.in_order():
             if not self.resources.fits(lease.demand):
@@ -290,6 +303,11 @@ class Granting:
                 spare -= 1
 
     def _revoke(self, now: int) -> None:
+        if not self._overcommitted():
+            self._over_since = None
+        elif self._over_since is not None and now - self._over_since >= REVOKE_AFTER_NS:
+            self._over_since = now
+            self._revoke_what_was_lent_twice()
         for lease in self.leases.in_order():
             if lease.told or now - lease.since < REVOKE_AFTER_NS:
                 continue
@@ -297,6 +315,14 @@ class Granting:
             if victim is not None and now - victim.since >= REVOKE_AFTER_NS:
                 victim.revoked = True
                 self._out.send(victim.owner, m.LeaseRevoked(victim.lease_id))
+                return
+
+    def _revoke_what_was_lent_twice(self) -> None:
+        """The youngest lease with a CPU ends with its task: a task that had waited has its CPU."""
+        for lease in reversed(self.leases.granted.values()):
+            if cpu_part(lease.demand) and not (lease.actor_id or lease.blocked or lease.revoked):
+                lease.revoked = True
+                self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
                 return
 
     def _victim(self, lease: NodeLease) -> NodeLease | None:
@@ -325,6 +351,8 @@ class Granting:
     def wake_at(self) -> int | None:
         """When a request has waited for long, or a worker has idled for long."""
         wakes = [self._revoke_at(lease) for lease in self.leases.queued.values()]
+        if self._over_since is not None and self._overcommitted():
+            wakes.append(self._over_since + REVOKE_AFTER_NS)
         if len(self.pool.plain()) > max(self.cpus, self.prestart):
             wakes += [
                 worker.idle_at + self._config.worker_idle_ns

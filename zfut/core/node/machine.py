@@ -137,7 +137,7 @@ class NodeMachine:
             case m.Blocked(nested_lease_id, runs):
                 granting.block(sender, nested_lease_id, runs=runs)
             case m.Unblocked():
-                granting.unblock(sender)
+                granting.unblock(sender, now)
             case m.Watch(uids):
                 self._on_watch(sender, uids)
             case m.KillWorker(uid, why, lease_id):

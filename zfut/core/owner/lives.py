@@ -231,6 +231,7 @@ class Lives:
         creation = actor.creation
         if creation is not None and actor.creation_held:
             actor.creation_held = False
+            creation.over = True
             reads = b"" if actor.created else actor.worker
             self._calls.let_arguments_go(reads, creation)
         self._calls.end_calls(actor, reason, detail)
