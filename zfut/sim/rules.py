@@ -66,6 +66,8 @@ def _lineage_is_whole(process: Process, ledger: Ledger) -> None:
     """G1: what a kept call takes can be had: it is ours, or registered with a living owner."""
     protected = {name: None for cover in ledger.covered.values() for name in cover}
     if isinstance(process.machine, WorkerMachine):  # it is claimed when the answer leaves
+        if process.machine.executor.exiting == "constructor failed":
+            return  # this process ends, and makes nothing again
         for held in process.machine.executor._held.values():  # noqa: SLF001
             protected.update(dict.fromkeys(held[3]))
     for task in ledger.lineage.retained.values():
