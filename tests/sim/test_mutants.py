@@ -185,7 +185,7 @@ def dead_writers_memory_is_free_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_claims_what_a_dead_process_wrote(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "claims_on", lambda _, creator: m.ClaimMemory(creator, ()))
+    patch.setattr(Mourning, "claims_on", lambda _, creator, *__: m.ClaimMemory(creator, ()))
 
 
 def freed_memory_is_told_to_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def killed_actors_arguments_go_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def owners_death_fails_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "fail_objects_of", nothing)
+    patch.setattr(Mourning, "fail_objects_of", nothing)
 
 
 def failed_argument_stops_nothing(patch: pytest.MonkeyPatch) -> None:

@@ -110,8 +110,9 @@ def _in_row(row: ObjectRow) -> Iterator[tuple[bytes, str]]:
     for token, borrower in (row.borrowers or {}).items():
         yield borrower, "borrowers"
         yield token[:PROC_BYTES], "issuers"
-    if isinstance(row.value, Stored):
-        yield row.value.creator, "values"
+    for value in (row.value, row.spent):
+        if isinstance(value, Stored):
+            yield value.creator, "values"
 
 
 class Retries:

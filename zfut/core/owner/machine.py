@@ -16,7 +16,9 @@ from zfut.core import events as e
 from zfut.core.effects import Complete, Effect, Forget, Interrupt
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
-from zfut.core.owner.ledger import Failures, Ledger
+from zfut.core.owner.failures import Failures
+from zfut.core.owner.freeing import Freeing
+from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lives import Lives
 from zfut.core.owner.mourning import Mourning
 from zfut.core.owner.records import FREED, PENDING, ObjectRow, Task, Wait
@@ -44,7 +46,8 @@ class OwnerMachine:
         self.calls = Calls(self.ledger, self.tasks)
         self.lives = Lives(self.ledger, self.tasks, self.calls)
         self.mourning = Mourning(self.ledger, self.borrowing, self.tasks, self.calls)
-        self.recovery = Recovery(self.ledger, self.calls, self._ready)
+        self.freeing = Freeing(self.ledger, self._value_gone)
+        self.recovery = Recovery(self.ledger, self.calls, self.freeing, self._ready)
         self.why = Why(self.ledger, self.tasks, self.calls.actors)
         self.tell_task: Callable[[bytes], Cause] = _runs_nothing
         self.rows = self.ledger.objects.rows
@@ -82,6 +85,8 @@ class OwnerMachine:
                 self._route_unblocked()
             if ledger.handles_gone:
                 self.lives.handles_gone()
+            if ledger.withheld:
+                self.freeing.settle()
             if self.calls.actors.dirty:
                 self.calls.settle()
             if self.tasks.submission.dirty:
@@ -155,7 +160,7 @@ class OwnerMachine:
         while unblocked:
             task, failure = unblocked.popleft()
             if failure is None:
-                if not task.cancelled:
+                if not task.cancelled and (not task.deps or self.ledger.still_ready(task)):
                     self._ready(task)
                 continue
             if task.cancelled:
@@ -188,8 +193,12 @@ class OwnerMachine:
                 row = self.rows[event.stored.object_id]
                 row.site = event.site
                 self.ledger.set_value(row, event.stored.encoding, event.stored)
-            case e.RefArrived(object_id, owner, cover):
-                self.borrowing.arrive(((object_id, owner),), cover)
+            case e.RefArrived(object_id, owner, cover, view):
+                self.borrowing.arrive(((object_id, owner),), cover, views=int(view))
+            case e.ViewClosed(object_id):
+                self.ledger.close_view(object_id)
+            case e.ObjectsFreed(object_ids):
+                self.freeing.free(object_ids)
             case e.RefsArrived(refs, cover):
                 self.borrowing.arrive(refs, cover)
             case e.AllocateMemory():
@@ -206,8 +215,7 @@ class OwnerMachine:
                 self.ledger.out.send(self.ledger.node, message)
             case e.ValueLost(object_id, attempt):
                 self.recovery.lost(object_id, attempt)
-                self.tasks.value_lost(object_id)
-                self.calls.value_lost(object_id)
+                self._value_gone(object_id)
             case e.AskedOwner(call_id, to, topic, name):
                 self._asked[call_id] = b""
                 self.ledger.out.send(to, m.AskOwner(call_id, topic, name))
@@ -217,6 +225,11 @@ class OwnerMachine:
                 self.ledger.out.send(self.ledger.node, m.KillWorker(uid, UNREACHABLE))
             case _:
                 raise AssertionError(event)
+
+    def _value_gone(self, object_id: bytes) -> None:
+        """Calls of ours that were about to be sent take a value that is not there."""
+        self.tasks.value_lost(object_id)
+        self.calls.value_lost(object_id)
 
     def _on_put(self, object_id: bytes, refs: tuple[tuple[bytes, Address], ...]) -> None:
         row = self.ledger.objects.own(object_id, None)
@@ -403,7 +416,7 @@ class OwnerMachine:
         self.lives.on_process_died(uid, self.calls.on_process_died(uid, why), why)
         self.borrowing.audit(uid, why)
         self.borrowing.drop_borrower(uid)
-        ledger.fail_objects_of(uid)
+        self.mourning.fail_objects_of(uid)
         self.borrowing.owner_died(uid)
         ledger.out.add(Forget(uid))
 
