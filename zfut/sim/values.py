@@ -197,3 +197,4 @@ class Chances(Struct):
     restarts: bool = False
     chains: bool = False
     retries: int = 3
+    frees: float = 0.0  # has random numbers of its own: the rest of a seed stays as it is

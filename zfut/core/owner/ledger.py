@@ -17,7 +17,7 @@ from typing import Any
 from zfut.config import Config
 from zfut.core.effects import Complete, Outbox
 from zfut.core.owner.failures import Failures
-from zfut.core.owner.lineage import Lineage, why_once
+from zfut.core.owner.lineage import Lineage
 from zfut.core.owner.memory import Memory
 from zfut.core.owner.objects import Objects
 from zfut.core.owner.records import (
@@ -328,7 +328,7 @@ class Ledger:
                 if task.retries_left:
                     again.append(row)
                 else:
-                    row.made_by, row.why_once = None, why_once(task)
+                    row.made_by, row.why_once = None, _why_once(task)
                 continue
             data = payload[offset : offset + value.size_bytes]
             offset += value.size_bytes
@@ -487,3 +487,7 @@ class Ledger:
         for row in self.objects.rows.values():
             if row.owner is None and row.state not in (ACTOR, PENDING):
                 assert row.needed() or row.value is None, row
+
+
+def _why_once(task: Task) -> str:
+    return "attempts exceeded" if task.template.max_retries else "retries off"

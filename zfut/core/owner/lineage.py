@@ -122,8 +122,3 @@ def footprint(task: Task) -> int:
     """Return how many bytes a retained call is counted for."""
     size = len(task.args) if isinstance(task.args, bytes) else 0
     return TASK_BYTES + size + 64 * (len(task.deps) + len(task.nested))
-
-
-def why_once(task: Task) -> str:
-    """Say why a call cannot run again."""
-    return "attempts exceeded" if task.template.max_retries else "retries off"

@@ -160,7 +160,7 @@ class OwnerMachine:
         while unblocked:
             task, failure = unblocked.popleft()
             if failure is None:
-                if not task.cancelled and (not task.deps or self.ledger.still_ready(task)):
+                if not task.cancelled and self._has_all(task):
                     self._ready(task)
                 continue
             if task.cancelled:
@@ -176,6 +176,12 @@ class OwnerMachine:
                     self.lives.die(actor, "constructor failed", "")
             else:
                 self.tasks.fail(task, failed)
+
+    def _has_all(self, task: Task) -> bool:
+        """Whether what came first is still there, now that the last has come."""
+        if not task.deps or task.creation is not None:  # an actor's are looked at when it starts
+            return True
+        return self.ledger.still_ready(task)
 
     def _on_other(self, event: e.Event, now: int) -> None:
         match event:
