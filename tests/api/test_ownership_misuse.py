@@ -22,6 +22,7 @@ from tests.cluster.leftovers import ended, until
 from zfut import errors
 from zfut.errors import (
     ActorDiedError,
+    ObjectFreedError,
     SerializationError,
     TaskCancelledError,
     TaskError,
@@ -376,3 +377,57 @@ def test_the_results_of_a_cancelled_task_say_so_wherever_they_are_used(tmp_path:
     held = zfut.get(box.look.remote(), timeout=WAIT_S)[0]
     with pytest.raises(TaskCancelledError):
         zfut.get(held, timeout=WAIT_S)
+
+
+# ------------------------------------------------------------------ free
+
+
+@zfut.remote
+def free_it(boxed: list[Any]) -> None:
+    zfut.free(boxed)
+
+
+@zfut.remote
+def free_own() -> bool:
+    ref = zfut.put(1)
+    zfut.free(ref)
+    try:
+        zfut.get(ref)
+    except ObjectFreedError:
+        return True
+    return False
+
+
+def test_only_the_owner_frees() -> None:
+    mine, others = zfut.put(1), zfut.put(2)
+    with pytest.raises(UsageError, match=r"belongs to process .* owner .*Drop the reference here"):
+        zfut.get(free_it.remote([mine]))
+    assert zfut.get([mine, others]) == [1, 2]
+    assert zfut.get(free_own.remote())
+
+
+@pytest.mark.parametrize("wrong", [1, "ref", b"ref", None, {}, {1}, [1], [None]])
+def test_free_takes_references_only(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"free\(\) takes .*references"):
+        zfut.free(wrong)
+
+
+def test_one_wrong_reference_and_none_is_freed() -> None:
+    ref, box = zfut.put(1), Box.remote()
+    for wrong in (box, "ref"):
+        with pytest.raises(TypeError, match=r"free\(\) takes references"):
+            zfut.free([ref, wrong])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"free\(\) takes a reference"):
+        zfut.free(box)  # type: ignore[arg-type]
+    assert zfut.get(ref) == 1
+    zfut.free([])
+    zfut.free(())
+
+
+def test_free_leaves_an_error_as_it_is() -> None:
+    failed = first.remote([])
+    with pytest.raises(IndexError):
+        zfut.get(failed)
+    zfut.free(failed)
+    with pytest.raises(IndexError):
+        zfut.get(failed)

@@ -25,6 +25,7 @@ from zfut.core.node.resources import cpu_part
 from zfut.core.owner.actors import Actors
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
+from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lineage import Lineage, arguments
 from zfut.core.owner.lives import Lives
@@ -45,10 +46,10 @@ TURNS = 5_000
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
 
-def first_catch(seeds: range) -> tuple[int, str]:
+def first_catch(seeds: range, frees: float = 0.0) -> tuple[int, str]:
     """Return the first seed that breaks a rule, and how."""
     for seed in seeds:
-        violation = run_seed(seed, TURNS).violation
+        violation = run_seed(seed, TURNS, frees).violation
         if violation:
             return seed, violation
     return -1, ""
@@ -458,6 +459,48 @@ def dead_borrowers_may_register(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "on_register", mutant)
 
 
+def free_does_not_wait_for_readers(patch: pytest.MonkeyPatch) -> None:
+    right = Freeing._take_away
+
+    def mutant(self: Freeing, object_id: bytes, row: Any) -> None:
+        right(self, object_id, row)
+        self._let_go(object_id, row)
+
+    patch.setattr(Freeing, "_take_away", mutant)
+
+
+def freed_values_are_made_again_for_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Freeing, "lend", nothing)
+
+
+def closed_views_of_freed_values_go_unnoticed(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.close_view
+
+    def mutant(self: Ledger, object_id: bytes) -> None:
+        before = dict(self.withheld)
+        right(self, object_id)
+        self.withheld = before
+
+    patch.setattr(Ledger, "close_view", mutant)
+
+
+def queued_calls_keep_what_was_freed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OwnerMachine, "_value_gone", nothing)
+
+
+def who_waits_is_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OwnerMachine, "_has_all", lambda *_: True)
+
+
+FREES = 0.15
+"""How often user code frees something, in the seeds that look at that."""
+
+BY_FREEING_SEED: dict[Patch, range] = {
+    free_does_not_wait_for_readers: range(60),
+    queued_calls_keep_what_was_freed: range(60),
+    who_waits_is_not_looked_at_again: range(60),
+}
+
 BY_SEED: dict[Patch, range] = {
     issuers_are_not_watched: range(60),
     a_ready_worker_is_not_noticed: range(60),
@@ -500,6 +543,9 @@ BY_SEED: dict[Patch, range] = {
 }
 
 BY_SCENARIO: dict[Patch, str] = {
+    free_does_not_wait_for_readers: "free_while_a_call_reads_it",
+    closed_views_of_freed_values_go_unnoticed: "free_with_a_view_open",
+    freed_values_are_made_again_for_nobody: "free_then_rebuilt",
     the_dead_protect_nothing: "caller_dies_while_its_call_runs",
     calls_of_the_dead_are_left_alone: "caller_dies_while_its_call_runs",
     deaths_are_answered_at_once: "caller_dies_while_its_call_runs",
@@ -526,6 +572,13 @@ def test_seeds_catch(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seed >= 0, f"no seed of {BY_SEED[mutant]} sees that {mutant.__name__}"
 
 
+@pytest.mark.parametrize("mutant", BY_FREEING_SEED, ids=lambda mutant: mutant.__name__)
+def test_seeds_that_free_catch(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
+    seed, _ = first_catch(BY_FREEING_SEED[mutant], FREES)
+    assert seed >= 0, f"no seed of {BY_FREEING_SEED[mutant]} sees that {mutant.__name__}"
+
+
 @pytest.mark.parametrize("mutant", BY_SCENARIO, ids=lambda mutant: mutant.__name__)
 def test_a_scenario_catches(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = (SCENARIOS / f"{BY_SCENARIO[mutant]}.txt").read_text()
@@ -540,3 +593,4 @@ def test_a_scenario_catches(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("seeds", [range(60)])
 def test_without_a_mutant_these_seeds_see_nothing(seeds: range) -> None:
     assert first_catch(seeds) == (-1, "")
+    assert first_catch(seeds, FREES) == (-1, "")

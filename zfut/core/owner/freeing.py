@@ -122,25 +122,33 @@ class Freeing:
 
     def settle(self) -> None:
         """Let go of what nobody may read any more, and what no call needs again."""
-        withheld, lent = self._ledger.withheld, self._ledger.lent
-        for object_id in list(withheld):
+        withheld = self._ledger.withheld
+        still: dict[bytes, None] = {}
+        while withheld:  # what is let go may be the last that held another
+            object_id, _ = withheld.popitem()
             row = self._rows.get(object_id)
-            takers = [task for task in lent.pop(object_id, ()) if task.again]
             if row is None or not row.freed:
-                del withheld[object_id]
-                continue
-            if takers:
-                lent[object_id] = takers
-                continue
-            if row.state == PENDING:
-                continue
-            if row.state != FAILED:
-                self._take_away(object_id, row)
-            if row.submitted or row.borrowers or row.contained_in:
-                continue
-            del withheld[object_id]  # a view that closes brings it back
-            if not row.views:
-                self._let_go(object_id, row)
+                self._ledger.lent.pop(object_id, None)
+            elif self._is_held(object_id, row):
+                still[object_id] = None
+        withheld.update(still)
+
+    def _is_held(self, object_id: bytes, row: ObjectRow) -> bool:
+        """Whether it is to be looked at again; a view that closes says so itself."""
+        lent = self._ledger.lent
+        takers = [task for task in lent.pop(object_id, ()) if task.again]
+        if takers:
+            lent[object_id] = takers
+            return True
+        if row.state == PENDING:
+            return True
+        if row.state != FAILED:
+            self._take_away(object_id, row)
+        if row.submitted or row.borrowers or row.contained_in:
+            return True
+        if not row.views:
+            self._let_go(object_id, row)
+        return False
 
     def _let_go(self, object_id: bytes, row: ObjectRow) -> None:
         if isinstance(row.spent, bytes) and row.lineage:

@@ -244,6 +244,8 @@ class Ledger:
             inner = self.objects.rows.get(inner_id)
             if inner is not None:
                 inner.contained_in -= 1
+                if inner.freed:
+                    self.withheld[inner_id] = None
                 if not inner.in_use():
                     unheld.append((inner_id, inner))
         return unheld

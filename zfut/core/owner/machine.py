@@ -97,6 +97,7 @@ class OwnerMachine:
                 break
         if ledger.lineage.bytes > self._lineage_max:
             ledger.drop_lineage()
+            self.freeing.settle()
         self.borrowing.flush()
         ledger.flush()
         if self.mourning.answers:
