@@ -845,3 +845,28 @@ def test_33_a_borrower_that_has_seen_the_value_keeps_it_and_no_other() -> None:
     assert len(reported(ref)["borrowers"]) == 2
     zfut.get([seen.hold.remote(None), unseen.hold.remote(None)])
     until(lambda: written() == before + len(others), "its memory is free")
+
+
+@zfut.remote(max_restarts=1, max_task_retries=1)
+class Summer:
+    """Reads its argument in each of its lives."""
+
+    def __init__(self, array: Any) -> None:
+        self.total = float(array.sum())
+
+    def look(self) -> tuple[int, float]:
+        return os.getpid(), self.total
+
+
+@pytest.mark.parametrize("size", [1, BIG])
+def test_33_an_actor_that_lives_again_finds_what_its_constructor_takes(size: int) -> None:
+    ref = zfut.put(np.ones(size))
+    actor = Summer.remote(ref)
+    before, total = zfut.get(actor.look.remote())
+    zfut.free(ref)
+    zfut.kill(actor, no_restart=False)
+    after, again = zfut.get(actor.look.remote(), timeout=WAIT_S)
+    assert (after != before, total, again) == (True, size, size)
+    with pytest.raises(ObjectFreedError):
+        zfut.get(ref)
+    until(lambda: reported(ref)["bytes"] == 0, "it has no restart left")

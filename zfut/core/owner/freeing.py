@@ -97,10 +97,10 @@ class Freeing:
 
     # ---------------------------------------------------------------- for what was made from it
 
-    def lend(self, task: Task, why_not: Callable[[ObjectRow], str]) -> None:
-        """A call runs again: what it takes and was freed is there for it, if it can be.
+    def lend(self, task: Task, why_not: Callable[[ObjectRow], str] | None = None) -> None:
+        """A call runs ``again``: what it takes and was freed is there for it, if it can be.
 
-        ``why_not`` says what keeps an object from being made again.
+        ``why_not`` says what keeps an object from being made again; None: nothing is.
         """
         for object_id in arguments(task):
             row = self._rows.get(object_id)
@@ -111,7 +111,7 @@ class Freeing:
                     row.state = STORED if isinstance(row.spent, Stored) else INLINE
                     row.value, row.spent = row.spent, None
                     row.version += 1
-                elif row.made_by is not None and not why_not(row):
+                elif why_not is not None and row.made_by is not None and not why_not(row):
                     row.state, row.value = FREED, None
                 else:
                     continue

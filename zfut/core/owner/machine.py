@@ -44,9 +44,9 @@ class OwnerMachine:
         self.borrowing = Borrowing(self.ledger)
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
-        self.lives = Lives(self.ledger, self.tasks, self.calls)
-        self.mourning = Mourning(self.ledger, self.borrowing, self.tasks, self.calls)
         self.freeing = Freeing(self.ledger, self._value_gone)
+        self.lives = Lives(self.ledger, self.tasks, self.calls, self.freeing)
+        self.mourning = Mourning(self.ledger, self.borrowing, self.tasks, self.calls)
         self.recovery = Recovery(self.ledger, self.calls, self.freeing, self._ready)
         self.why = Why(self.ledger, self.tasks, self.calls.actors)
         self.tell_task: Callable[[bytes], Cause] = _runs_nothing
