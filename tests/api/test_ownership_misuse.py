@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -400,7 +401,9 @@ def free_own() -> bool:
 
 def test_only_the_owner_frees() -> None:
     mine, others = zfut.put(1), zfut.put(2)
-    with pytest.raises(UsageError, match=r"belongs to process .* owner .*Drop the reference here"):
+    with pytest.raises(
+        UsageError, match=r"belongs to process .* owner .*Drop the reference here"
+    ):
         zfut.get(free_it.remote([mine]))
     assert zfut.get([mine, others]) == [1, 2]
     assert zfut.get(free_own.remote())
@@ -431,3 +434,33 @@ def test_free_leaves_an_error_as_it_is() -> None:
     zfut.free(failed)
     with pytest.raises(IndexError):
         zfut.get(failed)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_one_thread_frees_what_others_read(copy: bool) -> None:  # noqa: FBT001
+    """Each reader gets the value or the error; never bytes of the value that comes after it."""
+    wrong: list[object] = []
+    current: list[Any] = [(zfut.put(np.full(LARGE, 0.0)), 0.0)]
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            ref, right = current[0]
+            try:
+                array = zfut.get(ref, copy=copy)
+            except ObjectFreedError:
+                continue
+            if not (array == right).all():
+                wrong.append((right, array[0], array[-1]))
+
+    readers = [threading.Thread(target=look) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(1, 200):
+        ref, _ = current[0]
+        current[0] = zfut.put(np.full(LARGE, float(number))), float(number)
+        zfut.free(ref)
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong

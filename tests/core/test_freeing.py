@@ -6,7 +6,16 @@ import pytest
 
 from tests.core.test_lineage import NODE, OWNER, SIZE, WORKER, Bench
 from zfut.core import events as e
-from zfut.core.owner.records import ACTOR, FAILED, FREED, PENDING, STORED, Creation, Task, Template
+from zfut.core.owner.records import (
+    ACTOR,
+    FAILED,
+    FREED,
+    PENDING,
+    STORED,
+    Creation,
+    Task,
+    Template,
+)
 from zfut.core.owner.why import read_answer
 from zfut.ids import PUT_INDEX
 from zfut.sim.values import read_failure

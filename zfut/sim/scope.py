@@ -31,7 +31,7 @@ class Plans:
 
     def __init__(self, chances: Chances, seed: int = 0) -> None:
         self.chances = chances
-        self.frees = Random(f"frees {seed}")
+        self.frees = Random(f"frees {seed}")  # noqa: S311  a seed is meant to be known
         self._numbers = 0
 
     def new_number(self) -> int:
@@ -110,8 +110,7 @@ class Scope:
         """Do one thing that user code does."""
         if self.rng.random() < self.process.cluster.setting.preempt:
             yield 1 + int(self.rng.random() * 100_000)
-        if self.chances.frees and self.plans.frees.random() < self.chances.frees:
-            self._free()
+        self._free()
         draw = self.rng.random()
         if draw < 0.35:
             yield from self.submit()
@@ -138,6 +137,8 @@ class Scope:
 
     def _free(self) -> None:
         process, rng = self.process, self.plans.frees
+        if not self.chances.frees or rng.random() >= self.chances.frees:
+            return
         mine = [h for h in self.handles if not h.is_actor and h.owner.uid == process.uid]
         if mine:
             freed = tuple(h.object_id for h in rng.choices(mine, k=1 + rng.randrange(2)))

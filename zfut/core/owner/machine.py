@@ -180,7 +180,9 @@ class OwnerMachine:
 
     def _has_all(self, task: Task) -> bool:
         """Whether what came first is still there, now that the last has come."""
-        if not task.deps or task.creation is not None:  # an actor's are looked at when it starts
+        if (
+            not task.deps or task.creation is not None
+        ):  # an actor's are looked at when it starts
             return True
         return self.ledger.still_ready(task)
 
