@@ -30,6 +30,8 @@ from zfut.errors import (
     UsageError,
     WorkerCrashedError,
 )
+from zfut.session import current
+from zfut.testing import lose
 
 pytestmark = pytest.mark.cluster
 
@@ -440,12 +442,12 @@ def test_free_leaves_an_error_as_it_is() -> None:
 def test_one_thread_frees_what_others_read(copy: bool) -> None:  # noqa: FBT001
     """Each reader gets the value or the error; never bytes of the value that comes after it."""
     wrong: list[object] = []
-    current: list[Any] = [(zfut.put(np.full(LARGE, 0.0)), 0.0)]
+    newest: list[Any] = [(zfut.put(np.full(LARGE, 0.0)), 0.0)]
     over = threading.Event()
 
     def look() -> None:
         while not over.is_set():
-            ref, right = current[0]
+            ref, right = newest[0]
             try:
                 array = zfut.get(ref, copy=copy)
             except ObjectFreedError:
@@ -457,10 +459,27 @@ def test_one_thread_frees_what_others_read(copy: bool) -> None:  # noqa: FBT001
     for reader in readers:
         reader.start()
     for number in range(1, 200):
-        ref, _ = current[0]
-        current[0] = zfut.put(np.full(LARGE, float(number))), float(number)
+        ref, _ = newest[0]
+        newest[0] = zfut.put(np.full(LARGE, float(number))), float(number)
         zfut.free(ref)
     over.set()
     for reader in readers:
         reader.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_thread_that_looked_before_it_was_freed_reads_nothing(copy: bool) -> None:  # noqa: FBT001
+    """What a thread knows of the value's place is of no use once the value is freed, or another."""
+    session = current()
+    put, made = zfut.put(np.ones(LARGE)), same.options(max_retries=1).remote(np.ones(LARGE))
+    zfut.wait([made])
+    seen = {ref: session.owner.rows[ref.binary()].value for ref in (put, made)}
+    zfut.free(put)
+    others = [zfut.put(np.zeros(LARGE)) for _ in range(4)]
+    with pytest.raises(ObjectFreedError):
+        session.read(seen[put], put.binary(), copy=copy)
+    lose(made)
+    zfut.wait([made])
+    assert (session.read(seen[made], made.binary(), copy=copy) == 1).all()
+    assert len(others) == 4

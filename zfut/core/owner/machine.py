@@ -67,6 +67,8 @@ class OwnerMachine:
             self._on_task(event)  # type: ignore[arg-type]
         elif kind is e.Received:
             self._on_received(event, now)  # type: ignore[arg-type]
+        elif kind is e.ViewClosed:
+            self.ledger.close_view(event.object_id)  # type: ignore[union-attr]
         else:
             self._on_other(event, now)  # type: ignore[arg-type]
 
@@ -204,8 +206,6 @@ class OwnerMachine:
                 self.ledger.set_value(row, event.stored.encoding, event.stored)
             case e.RefArrived(object_id, owner, cover, view):
                 self.borrowing.arrive(((object_id, owner),), cover, views=int(view))
-            case e.ViewClosed(object_id):
-                self.ledger.close_view(object_id)
             case e.ObjectsFreed(object_ids):
                 self.freeing.free(object_ids)
             case e.RefsArrived(refs, cover):
