@@ -50,7 +50,7 @@ def _holds(
     if row["handles"] > views:
         holds.append(f"{row['handles'] - views} in its owner")
     if views:
-        holds.append(f"{views} views in its owner")
+        holds.append(f"{views} view{'s' if views > 1 else ''} in its owner")
     if row["calls"]:
         holds.append(f"{row['calls']} calls under way")
     if row["contained_in"]:

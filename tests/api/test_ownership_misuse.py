@@ -150,7 +150,10 @@ def test_a_task_that_returns_its_own_argument(size: int) -> None:
     assert zfut.get(zfut.get(itself))[0] == 6
     assert zfut.get(zfut.get(as_it_came)[0])[0] == 6
     del itself, as_it_came
-    until(lambda: name not in owned() or not owned()[name].in_use(), "nobody uses it any more")
+    until(
+        lambda: (row := owned().get(name)) is None or not row.in_use(),
+        "nobody uses it any more",
+    )
     assert zfut.get(by_value, timeout=WAIT_S)[0] == 6, "a result is a value of its own"
     del by_value
     until(lambda: name not in owned(), "nothing could be made again with it")
