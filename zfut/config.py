@@ -71,6 +71,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     worker_idle_ns: int = 60_000_000_000
     """A worker beyond one for each CPU ends after this time without a lease."""
 
+    orphan_grace_ns: int = 1_000_000_000
+    """A worker whose lease was a dead owner's is killed if it has not stopped by then."""
+
     drain_grace_ns: int = 15_000_000_000
     """When a node is told to stop, what runs may go on for this long."""
 

@@ -11,6 +11,9 @@ EXIT_CONSTRUCTOR = 224
 EXIT_NO_SOCKET = 225
 EXIT_NO_FORK = 226
 
+ORPHANED = "owner died"
+"""Why a worker ends whose lease was a dead owner's."""
+
 _KNOWN = {
     EXIT_ACTOR: "exit_actor",
     EXIT_OUT_OF_SCOPE: "out of scope",

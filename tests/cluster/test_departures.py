@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import zfut
@@ -58,3 +59,76 @@ def test_an_actor_outlives_a_program_whose_references_it_holds(
     assert zfut.get(keeper.look.remote(0), timeout=20) == "small", "what it has read it keeps"
     zfut.get(keeper.keep.remote([zfut.put("ours")]), timeout=20)
     assert zfut.get(keeper.look.remote(0), timeout=20) == "ours"
+
+
+@pytest.mark.usefixtures("session")
+def test_a_dead_programs_worker_stays_while_others_use_what_it_owns(
+    base: Path, run: Callable[[str], Program]
+) -> None:
+    @zfut.remote
+    class Keeper:
+        def __init__(self) -> None:
+            self.refs: list[Any] = []
+
+        def keep(self, refs: list[Any], pid: int) -> None:
+            self.refs, self.pid = refs, pid
+
+        def worker(self) -> int:
+            return self.pid if self.refs else 0
+
+        def look(self) -> Any:
+            return zfut.get(self.refs[0], timeout=20)
+
+        def drop(self) -> None:
+            self.refs.clear()
+
+    keeper = Keeper.options(name="keeper").remote()
+    session = next(base.iterdir()).name
+    program = run(f"""
+    import os, time
+    zfut.init(address="{session}")
+
+    @zfut.remote
+    def owns(keeper):
+        zfut.get(keeper.keep.remote([zfut.put("unread")], os.getpid()))
+        time.sleep(600)
+
+    ref = owns.remote(zfut.get_actor("keeper"))
+    hear()
+    """)
+    until(lambda: zfut.get(keeper.worker.remote(), timeout=20), "the task has begun")
+    pid = zfut.get(keeper.worker.remote(), timeout=20)
+    program.kill(signal.SIGKILL)
+    program.wait()
+    until(lambda: zfut.available_resources() == zfut.cluster_resources(), "its lease has ended")
+    assert zfut.get(keeper.look.remote(), timeout=20) == "unread"
+    zfut.get(keeper.drop.remote(), timeout=20)
+    until(lambda: not psutil.pid_exists(pid), "nobody needs the worker any more")
+
+
+@pytest.mark.usefixtures("session")
+def test_a_dead_programs_task_that_takes_no_notice_is_killed(
+    base: Path, run: Callable[[str], Program], tmp_path: Path
+) -> None:
+    session = next(base.iterdir()).name
+    place = tmp_path / "pid"
+    program = run(f"""
+    import os, signal, time
+    from pathlib import Path
+    zfut.init(address="{session}")
+
+    @zfut.remote
+    def deaf():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        Path("{place}.part").write_text(str(os.getpid()))
+        os.rename("{place}.part", "{place}")
+        while True:
+            time.sleep(600)
+
+    ref = deaf.remote()
+    hear()
+    """)
+    until(place.exists, "the task has begun")
+    program.kill(signal.SIGKILL)
+    program.wait()
+    until(lambda: not psutil.pid_exists(int(place.read_text())), "the worker is killed")

@@ -4,8 +4,7 @@ It keeps the plain facts (handles, unfinished calls, what is inside a value, reg
 calls can run again) and after each of them walks from everything that holds something to all that
 is held so.  What the walk does not reach is gone, and its memory is freed.
 
-It knows nothing of the machine.  Two things are left to the machine's choice: where a call
-runs, and when a value goes that came after its last user had left (``Thing.late``).
+It knows nothing of the machine.  One thing is left to the machine's choice: where a call runs.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ class Call:
     attempt: int = 0
     open: bool = True
     cancelled: bool = False
-    over: bool = False  # an argument failed for good
 
     @property
     def arguments(self) -> tuple[bytes, ...]:
@@ -77,7 +75,6 @@ class Thing:
     value: Returned = NO_VALUE
     attempt: int = 0
     again: bool = False  # its call can make it again
-    late: bool = False  # the value came when only lineage wanted it
 
     @property
     def there(self) -> bool:
@@ -138,7 +135,6 @@ class DumbOwner:
 
     def finish(self, call: Call, returned: list[Returned]) -> None:
         """The call has returned; what nobody waits for is let go."""
-        used, _ = self.marks()
         for name, value in zip(call.results, returned, strict=True):
             thing = self.things.get(name)
             if thing is None or thing.state != PENDING:
@@ -148,10 +144,9 @@ class DumbOwner:
             for ref in value.inside:
                 self.thing_of(ref.name, ref.owner)
             thing.state, thing.value, thing.attempt = value.state, value, call.attempt
-            thing.late = name not in used
-            if value.state == STORED and call.tries:
-                thing.again = True
-                if call not in self.kept:
+            if value.state == STORED:
+                thing.again = bool(call.tries)
+                if call.tries and call not in self.kept:
                     self.kept.append(call)
         call.open = False
         self.sweep()
@@ -192,7 +187,7 @@ class DumbOwner:
                 thing.state = FAILED
             elif call.open:
                 thing.state = PENDING
-            elif call.cancelled or call.over or not call.tries:
+            elif call.cancelled or not call.tries:
                 thing.state = FAILED
             else:
                 self._run_again(call)
@@ -265,7 +260,7 @@ class DumbOwner:
 
     def _stays(self, thing: Thing) -> bool:
         """Whether its value outlives its last user, if lineage names it."""
-        return thing.late or (thing.owner == self.me and not thing.again)
+        return thing.owner == self.me and not thing.again
 
     def _let_value_go(self, thing: Thing) -> None:
         value = thing.value
@@ -277,8 +272,8 @@ class DumbOwner:
         used, named = self.marks()
         for name, thing in list(self.things.items()):
             if name in used:
-                thing.late = False
-            elif name not in named:
+                continue
+            if name not in named:
                 self._let_value_go(thing)
                 del self.things[name]
             elif thing.there and not self._stays(thing):
@@ -301,7 +296,7 @@ class DumbOwner:
                     continue
                 if any(self.things[name].state == FAILED for name in call.deps):
                     self.fail(call)
-                    call.over = failed = True
+                    failed = True
         self.sweep()
         if self.kept_bytes() > self.limit_bytes:
             surplus = self.kept_bytes() - self.limit_bytes // 2

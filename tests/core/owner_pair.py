@@ -43,7 +43,6 @@ class Pair:
         self.machine = self.world.machine
         self.dumb = DumbOwner(ME, config.lineage_max_bytes)
         self.covers: dict[bytes, list[bytes]] = {}
-        self.opened: set[bytes] = set()
         self.waits: dict[int, tuple[tuple[bytes, ...], int, bool]] = {}
         self.agree = True
         self._freed_ever: set[int] = set()
@@ -112,7 +111,6 @@ class Pair:
         self.dumb.handles[name] += 1
         if cover:
             self.covers.setdefault(cover, []).append(name)
-            self.opened.add(cover)
 
     def cancel(self, name: bytes, *, force: bool) -> None:
         """Cancel the call that makes ``name``; by force its worker dies."""
@@ -326,7 +324,6 @@ class Pair:
         thing = self.dumb.things.get(name)
         if thing is not None and thing.state == PENDING:
             thing.state, thing.value = state, value or Returned(FAILED)
-            thing.late = name not in self.dumb.marks()[0]
         self.dumb.sweep()
 
     # ---------------------------------------------------------------- comparing
@@ -337,7 +334,6 @@ class Pair:
         self.world.settle()
         self.machine.check()
         self.dumb.settle(set(self.world.in_flight))
-        self._adopt_what_went_late()
         used, named = self.dumb.marks()
         self._compare_rows(used)
         self._compare_memory()
@@ -345,15 +341,6 @@ class Pair:
         self._compare_waits()
         self._check_tokens(used, named)
         self.agree = True
-
-    def _adopt_what_went_late(self) -> None:
-        late = [thing for thing in self.dumb.things.values() if thing.late]
-        for thing in late:
-            row = self.machine.rows.get(thing.name)
-            if row is not None and STATE_NAMES[row.state] == FREED:
-                thing.late = False
-        if late:
-            self.dumb.sweep()
 
     def _compare_rows(self, used: set[bytes]) -> None:
         rows, things = self.machine.rows, self.dumb.things
@@ -421,11 +408,7 @@ class Pair:
                     names.extend(inside)
 
     def _check_tokens(self, used: set[bytes], named: set[bytes]) -> None:
-        """Whatever we use of others is protected, and nothing is kept for no use.
-
-        But for a value in which references were found: what protects these is asked for first,
-        and then the machine downgrades the value whether or not it is used again.
-        """
+        """Whatever we use of others is protected, and nothing is kept for no use."""
         self._end_covers()
         covered = {name for names in self.covers.values() for name in names}
         kinds: dict[bytes, set[str]] = {}
@@ -435,8 +418,6 @@ class Pair:
                 assert token.name in self.dumb.things, "a token outlives its use"
         for name, thing in self.dumb.things.items():
             if thing.owner == ME or thing.owner in self.dumb.dead or name in covered:
-                continue
-            if name in self.opened and kinds.get(name) == {LINEAGE}:
                 continue
             if name in used and thing.state in (PENDING, INLINE, STORED):
                 assert USE in kinds.get(name, ()), "what is used is registered for its use"

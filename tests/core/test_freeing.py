@@ -283,11 +283,16 @@ def test_a_queued_call_fails_and_one_that_waits_for_another_argument_too() -> No
     first = bench.submit()
     bench.away = True
     second = bench.submit()
-    both = bench.submit(first, second)
+    both, queued = bench.submit(first, second), [bench.submit(first) for _ in range(300)]
     bench.free(first)
-    bench.run_last()
-    assert bench.state(second) == STORED
-    assert bench.failure(both)[0] == "Dependency"
+    assert bench.failure(both)[0] == "Dependency", "at once, not when the second is there"
+    sent = [
+        spec.task_id for one in bench.said if isinstance(one, m.PushTasks) for spec in one.tasks
+    ]
+    unsent = [name for name in queued if name[:24] not in sent]
+    assert unsent
+    assert all(bench.failure(name)[0] == "Dependency" for name in unsent)
+    assert all(bench.state(name) == PENDING for name in queued if name not in unsent)
 
 
 @pytest.mark.parametrize("again", [False, True])

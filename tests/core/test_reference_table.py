@@ -36,7 +36,7 @@ LIMITS = limits(examples=200, steps=50)
 
 which = st.integers(0, 30)
 several = st.lists(which, max_size=3)
-tries = st.sampled_from((50, 0, -1, 50))
+tries = st.sampled_from((50, 0, -1, 2, 1, 50))
 forms = st.sampled_from((STORED, INLINE, STORED, INLINE, STORED, FAILED))
 ends = st.sampled_from((STORED, "", STORED, INLINE))
 

@@ -32,6 +32,7 @@ from zfut.core.owner.lives import Lives
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.mourning import Mourning
 from zfut.core.owner.objects import Objects
+from zfut.core.owner.records import ObjectRow
 from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
@@ -459,6 +460,47 @@ def dead_borrowers_may_register(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "on_register", mutant)
 
 
+def who_waits_for_one_argument_forgets_the_others(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("zfut.core.owner.machine.value_lost", nothing)
+
+
+def orphans_own_for_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExecutorMachine, "_owns_for_others", lambda _: False)
+
+
+def orphans_are_never_killed(patch: pytest.MonkeyPatch) -> None:
+    right = NodeMachine._end_orphan
+
+    def mutant(self: NodeMachine, uid: bytes, now: int, *, at_once: bool) -> None:
+        right(self, uid, now, at_once=at_once)
+        self._orphans.clear()
+
+    patch.setattr(NodeMachine, "_end_orphan", mutant)
+
+
+def values_that_nobody_uses_stay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "_no_user_left", nothing)
+
+
+def a_failed_argument_is_for_good(patch: pytest.MonkeyPatch) -> None:
+    right = Recovery._obstacle
+
+    def mutant(self: Recovery, row: ObjectRow) -> str:
+        over = row.made_by is not None and row.made_by.over
+        return "cancelled" if over else right(self, row)
+
+    patch.setattr(Recovery, "_obstacle", mutant)
+
+
+def a_late_kill_ends_the_next_life(patch: pytest.MonkeyPatch) -> None:
+    right = Lives.on_kill
+
+    def mutant(self: Lives, message: m.KillActor) -> None:
+        right(self, replace(message, incarnation=-1))
+
+    patch.setattr(Lives, "on_kill", mutant)
+
+
 def free_does_not_wait_for_readers(patch: pytest.MonkeyPatch) -> None:
     right = Freeing._take_away
 
@@ -485,11 +527,7 @@ def closed_views_of_freed_values_go_unnoticed(patch: pytest.MonkeyPatch) -> None
 
 
 def queued_calls_keep_what_was_freed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(OwnerMachine, "_value_gone", nothing)
-
-
-def who_waits_is_not_looked_at_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(OwnerMachine, "_has_all", lambda *_: True)
+    patch.setattr(OwnerMachine, "_values_gone", nothing)
 
 
 FREES = 0.15
@@ -498,7 +536,6 @@ FREES = 0.15
 BY_FREEING_SEED: dict[Patch, range] = {
     free_does_not_wait_for_readers: range(60),
     queued_calls_keep_what_was_freed: range(60),
-    who_waits_is_not_looked_at_again: range(60),
 }
 
 BY_SEED: dict[Patch, range] = {
@@ -546,6 +583,12 @@ BY_SCENARIO: dict[Patch, str] = {
     free_does_not_wait_for_readers: "free_while_a_call_reads_it",
     closed_views_of_freed_values_go_unnoticed: "free_with_a_view_open",
     freed_values_are_made_again_for_nobody: "free_then_rebuilt",
+    who_waits_for_one_argument_forgets_the_others: "argument_lost_while_another_is_made",
+    orphans_own_for_nobody: "owner_dies_while_its_worker_owns_for_others",
+    orphans_are_never_killed: "orphan_that_does_not_stop",
+    values_that_nobody_uses_stay: "value_that_only_lineage_wants",
+    a_failed_argument_is_for_good: "argument_failed_the_last_time",
+    a_late_kill_ends_the_next_life: "kill_that_comes_after_a_restart",
     the_dead_protect_nothing: "caller_dies_while_its_call_runs",
     calls_of_the_dead_are_left_alone: "caller_dies_while_its_call_runs",
     deaths_are_answered_at_once: "caller_dies_while_its_call_runs",

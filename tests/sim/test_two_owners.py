@@ -48,7 +48,7 @@ def test_one_of_two_owners_dies_at_every_step() -> None:
         if reached == last:
             break  # nothing happens any more unless a task returns
         last = reached
-        told(script, "kill driver2", "advance 200ms")
+        told(script, "kill driver2", "advance 2s")
         assert running(script) == [(running(script)[0][0], "task_of_driver")], after
         told(script, f"{running(script)[0][0]} return", "advance 40ms")
         assert "driver gets task_of_driver" in told(script, "driver get task_of_driver")
@@ -63,7 +63,7 @@ def test_the_victims_task_runs_already_or_has_returned() -> None:
         assert [what for _, what in running(script)] == ["task_of_driver2"]
         if returned:
             told(script, "hold w1 driver2", "w1 return")
-        told(script, "kill driver2", "advance 200ms")
+        told(script, "kill driver2", "advance 2s")
         assert [what for _, what in running(script)] == ["task_of_driver"]
         told(script, f"{running(script)[0][0]} return", "advance 40ms")
         assert told(script, "driver drop task_of_driver", "rest").endswith("nothing is left")
@@ -85,6 +85,5 @@ def test_a_thousand_tasks_of_one_kind_ask_for_few_workers() -> None:
     shown = told(script, f"driver drop {names}", "advance 40ms")
     assert shown.count("ReturnLease") == 2, "sent, and heard"
     assert not queued
-    for key in script._cluster.drivers[0].owner.tasks.submission.keys.values():
-        assert [*key.queue, *key.leases, *key.requests] == []
+    assert not script._cluster.drivers[0].owner.tasks.submission.keys
     assert told(script, "rest").endswith("nothing is left")

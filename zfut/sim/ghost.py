@@ -310,11 +310,13 @@ class Ghost:
         return kind == "ActorDiedError" and self._actor_ended(failure)
 
     def _cancelled(self, told: Told) -> bool:
-        """Whether the call, or one that it was submitted by, was cancelled."""
+        """Whether it was cancelled, or one that submitted it was, or lost its owner."""
         while not told.cancelled:
             if told.parent not in self.calls:
                 return False
             told = self.calls[told.parent]
+            if not self._cluster.lives(told.owner):
+                return True
         return True
 
     def _not_made_again(self, failure: Failure) -> bool:

@@ -203,6 +203,7 @@ def _owner_is_empty(cluster: Cluster, process: Process) -> None:
         "covered references": ledger.covered,
         "leases": submission.leases,
         "leased workers": submission.by_worker,
+        "scheduling keys": submission.keys,
         "actors": owner.calls.actors.actors,
         "actors by worker": owner.calls.actors.by_worker,
         "calls that wait for registrations": owner.borrowing.missing,
@@ -218,9 +219,6 @@ def _owner_is_empty(cluster: Cluster, process: Process) -> None:
     }
     for what, table in tables.items():
         require(not table, f"{name} is left with {what}: {_brief(table)}")
-    for key in submission.keys.values():
-        empty = not (key.queue or key.leases or key.requests)
-        require(empty, f"{name} is left with a scheduling key: {_brief(key)}")
 
 
 def _executor_is_empty(name: str, worker: WorkerMachine) -> None:

@@ -9,7 +9,8 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver put x [big] nested=y         driver get x y [timeout=5ms]
     driver drop x                       driver wait x y need=1
     driver free x                       driver close x: drop the views of it
-    driver cancel t1                    driver actor a / driver call a m1 m2 / driver kill a
+    driver cancel t1                    driver actor a [restarts=1] / driver call a m1 m2
+    driver kill a [restart]
     w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
     kill w1                             hold w1 driver / release w1 driver
     advance 20ms                        stabilize: deliver until nothing is under way
@@ -283,7 +284,8 @@ class Script:
         raise ValueError(f"{user.thread.process.name} has no reference {name!r}")
 
     def _task(self, user: User, words: list[str], kind: str) -> Task:
-        options = _options(words, deps="", nested="", cpus="1", retries="3", returns="1")
+        usual = {"cpus": "1", "retries": "3", "returns": "1", "restarts": "0"}
+        options = _options(words, deps="", nested="", **usual)
         process = user.thread.process
         deps = [self._handle(user, name) for name in _list(options["deps"])]
         nested = [self._handle(user, name) for name in _list(options["nested"])]
@@ -323,7 +325,8 @@ class Script:
 
     def _do_actor(self, user: User, words: list[str]) -> Waits:
         task = self._task(user, words, "create")
-        task.creation = Creation(1, "", "", "Actor")
+        given = dict(word.split("=") for word in words if word.startswith("restarts="))
+        task.creation = Creation(1, "", "", "Actor", int(given.get("restarts", 0)))
         name = _plain(words)[0]
         self._submit(user, name, task)
         self._ids[name] = handle_id(task.task_id)
@@ -421,8 +424,10 @@ class Script:
 
     def _do_kill(self, user: User, words: list[str]) -> Waits:
         handle = self._handle(user, words[0])
-        self._cluster.ghost.actors[handle.object_id[:24]].killed = True
-        user.thread.process.post(e.ActorKilled(handle.object_id[:24], handle.owner))
+        actor_id, for_good = handle.object_id[:24], "restart" not in words
+        actor = self._cluster.ghost.actors[actor_id]
+        actor.killed, actor.restarted = actor.killed or for_good, not for_good
+        user.thread.process.post(e.ActorKilled(actor_id, handle.owner, for_good))
         yield 1
 
 

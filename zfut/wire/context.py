@@ -52,11 +52,13 @@ def note_reference(holder: object, object_id: bytes, owner: Address) -> None:
     """Take note of a reference that is being pickled; outside of a packed value: UsageError."""
     sink = thread.packing.sink
     if sink is None:
-        text = (
-            f"A {type(holder).__name__} was pickled outside zfut, where nothing keeps it alive."
-        )
+        text = f"{_a(type(holder).__name__)} was pickled outside zfut, where nothing keeps it alive."
         raise UsageError(text, "Pass it as an argument, return it, or put() what contains it.")
     sink.append(Noted(object_id, owner, holder))
+
+
+def _a(name: str) -> str:
+    return f"An {name}" if name[:1] in "AEIOU" else f"A {name}"
 
 
 class packing:  # noqa: N801  used like a function

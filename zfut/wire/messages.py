@@ -279,10 +279,14 @@ class ActorMoved(Message, frozen=True, tag=56):
 
 
 class KillActor(Message, frozen=True, tag=57):
-    """owner -> owner: end this actor of yours at once, or this life of it. Safe to repeat."""
+    """owner -> owner: end this actor of yours at once, or this life of it. Safe to repeat.
+
+    ``incarnation`` is the life that the sender knows of; -1: none. A later one goes on.
+    """
 
     actor_id: bytes
     no_restart: bool
+    incarnation: int = -1
 
 
 class CancelObject(Message, frozen=True, tag=58):

@@ -181,7 +181,11 @@ class KillWorker(Message, frozen=True, tag=22):
 
 
 class Exit(Message, frozen=True, tag=23):
-    """node -> executor: end in peace, if your table is empty. Safe to repeat."""
+    """node -> executor: end in peace, once your table is empty. Safe to repeat.
+
+    If ``why`` is "owner died", stop what runs at once; an executor that stays nevertheless,
+    because others use what it owns, answers with Retire, or it is killed.
+    """
 
     why: str
 

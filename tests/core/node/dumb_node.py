@@ -36,6 +36,7 @@ class DumbNode:
     workers: dict[bytes, str] = field(default_factory=dict)
     actors: set[bytes] = field(default_factory=set)
     doomed: set[bytes] = field(default_factory=set)
+    orphaned: set[bytes] = field(default_factory=set)
 
     def free(self) -> dict[str, int]:
         """Return the total less what is granted, but for the CPUs of those that wait."""
@@ -98,12 +99,15 @@ class DumbNode:
             self.doomed.add(request.worker)
 
     def die(self, uid: bytes) -> None:
-        """A process is gone: its lease, and all that it asked for; who ran for it is killed."""
+        """A process is gone: its lease, and all that it asked for; who ran for it is to end."""
         self.workers.pop(uid, None)
         self.doomed.discard(uid)
+        self.orphaned.discard(uid)
         self.granted = [lease for lease in self.granted if lease.worker != uid]
         self.waiting = [request for request in self.waiting if request.name[0] != uid]
         for lease in [lease for lease in self.granted if lease.name[0] == uid]:
             self.granted.remove(lease)
             self.workers[lease.worker] = LEAVING
-            self.doomed.add(lease.worker)
+            holds_more = any(kind != "CPU" and amount for kind, amount in lease.demand)
+            ended = self.doomed if lease.actor or holds_more else self.orphaned
+            ended.add(lease.worker)

@@ -60,13 +60,19 @@ class NodeLeases(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         names = count(1)
-        config = Config(workers_max=1000, starting_max=STARTS_MAX, worker_idle_ns=5 * TICK_NS)
+        config = Config(
+            workers_max=1000,
+            starting_max=STARTS_MAX,
+            worker_idle_ns=5 * TICK_NS,
+            orphan_grace_ns=2 * TICK_NS,
+        )
         self.node = NodeMachine(
             NODE, config, TOTAL, 1 << 20, lambda: NODE_ID + next(names).to_bytes(8, "big")
         )
         self.dumb = DumbNode(dict(TOTAL))
         self.programs = [NODE_ID + b"program" + bytes([at]) for at in range(4)]
         self.ended: list[bytes] = []
+        self.stopping: dict[bytes, int] = {}
         self.over: list[tuple[bytes, int]] = []
         self.binds: dict[bytes, int] = {}
         self.failed_starts = 0
@@ -81,7 +87,7 @@ class NodeLeases(RuleBasedStateMachine):
         """Let a message arrive."""
         return self.step(e.Received(sender, message))
 
-    def step(self, event: e.Event) -> list[f.Effect]:
+    def step(self, event: e.Event) -> list[f.Effect]:  # noqa: C901  one for each
         """Hand an event to the machine; the dumb version has had it."""
         effects = self.node.step(event, self.now)
         grants: list[tuple[tuple[bytes, int], m.LeaseGranted]] = []
@@ -92,8 +98,14 @@ class NodeLeases(RuleBasedStateMachine):
                     assert uid not in self.dumb.workers
                     self.dumb.workers[uid] = STARTING
                 case f.KillProcess(uid):
-                    self.dumb.doomed.remove(uid)
+                    if uid in self.stopping:
+                        assert self.stopping.pop(uid) <= self.now, "it has some time to stop"
+                    else:
+                        self.dumb.doomed.remove(uid)
                     assert self.dumb.workers[uid] == LEAVING
+                case f.Send(to, m.Exit("owner died")):
+                    self.dumb.orphaned.remove(to)
+                    self.stopping[to] = self.now + self.node.config.orphan_grace_ns
                 case f.Send(to, m.Bind() as bind):
                     assert bind.bind > self.binds.get(to, 0), "a bind number is used once"
                     self.binds[to] = bind.bind
@@ -154,6 +166,10 @@ class NodeLeases(RuleBasedStateMachine):
         self.node.check()
         granting, dumb = self.node.granting, self.dumb
         assert not dumb.doomed, "who has nothing to live for is killed"
+        assert not dumb.orphaned, "who has lost its owner is told"
+        late = [uid for uid, at in self.stopping.items() if at <= self.now]
+        wake_at = self.node.wake_at()
+        assert not late or (wake_at is not None and wake_at <= self.now), "the late are killed"
         assert granting.resources.free == dumb.free()
         assert {name: lease.worker for name, lease in granting.leases.granted.items()} == {
             lease.name: lease.worker for lease in dumb.granted
@@ -301,7 +317,16 @@ class NodeLeases(RuleBasedStateMachine):
         self.failed_starts += self.dumb.workers[uid] == STARTING
         self.ended.append(uid)
         self.dumb.die(uid)
+        self.stopping.pop(uid, None)
         self.step(e.ProcessEnded(uid, "killed"))
+
+    @precondition(lambda self: self.stopping)
+    @rule(at=which)
+    def an_orphan_stays(self, at: int) -> None:
+        """Others use what it owns: it has stopped, and is left in peace."""
+        uid = pick(list(self.stopping), at)
+        del self.stopping[uid]
+        self.tell(uid, m.Retire())
 
     @rule(ticks=st.sampled_from((1, 2, 6)))
     def time_passes(self, ticks: int) -> None:
@@ -320,6 +345,7 @@ class NodeLeases(RuleBasedStateMachine):
         while alive := [*self.dumb.in_state(LENT), *self.dumb.in_state(LEAVING)]:
             self.ended.append(alive[0])
             self.dumb.die(alive[0])
+            self.stopping.pop(alive[0], None)
             self.step(e.ProcessEnded(alive[0], "killed"))
         assert self.node.granting.resources.free == TOTAL
         assert not list(self.node.granting.leases.granted)

@@ -17,6 +17,7 @@ from zfut.core.effects import EndProcess, InterruptCall
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question
+from zfut.exits import ORPHANED
 from zfut.ids import short
 from zfut.wire import messages as m
 from zfut.wire.specs import CANCELLED, RAISED, Failed, Stored, TaskResult, TaskSpec, Value
@@ -30,7 +31,7 @@ BLOCK_DELAY_NS = 1_000_000
 RUNS = -1
 """In place of a request: something runs on top of the calls that wait."""
 
-LINGERS = ("idle", "out of scope", "max_calls")
+LINGERS = ("idle", "out of scope", "max_calls", ORPHANED)
 """Reasons to end that wait until nobody uses this process's objects."""
 
 EXIT_CLEAN = 0
@@ -53,6 +54,7 @@ class ExecutorMachine:
         self.max_concurrency = 1
         self.exiting = ""
         self._ended = False  # the world was asked to end this process
+        self._lingers = False
         self.blocked_at = 0
         self.blocked = False
         self.told: int | None = None  # the last Blocked that still holds
@@ -374,6 +376,11 @@ class ExecutorMachine:
         message = event.message
         assert isinstance(message, m.Exit)
         self.exiting = message.why
+        if self.exiting == ORPHANED:
+            self.inbox.drop_owner(self.lease_owner)
+            for task_id in self.inbox.running:
+                self._owner.cancel_children(task_id, spare_used=True)
+                self._out.add(InterruptCall(task_id))
 
     def owner_died(self, uid: bytes) -> None:
         """Nobody waits for what this owner asked for, and nobody protects what it lent us."""
@@ -396,10 +403,17 @@ class ExecutorMachine:
             return
         if not (self.inbox.queue or self.inbox.running or self._held):
             if self.exiting in LINGERS and self._owns_for_others():
+                self._linger()
                 return
             code = EXIT_OUT_OF_SCOPE if self.exiting == "out of scope" else EXIT_CLEAN
             self._out.add(EndProcess(code, self.exiting))
             self._ended = True
+
+    def _linger(self) -> None:
+        """Nothing runs here any more: the node need not end this process by force."""
+        if self.exiting == ORPHANED and not self._lingers:
+            self._lingers = True
+            self._out.send(self._owner.ledger.node, m.Retire())
 
     def _owns_for_others(self) -> bool:
         """Whether others still use what this process owns: it may not go before they are done."""

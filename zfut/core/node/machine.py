@@ -28,8 +28,9 @@ from zfut.core.node.fencing import Fence, Fencing
 from zfut.core.node.granting import Granting
 from zfut.core.node.lending import Lending, Waiting
 from zfut.core.node.report import report
-from zfut.core.node.resources import Resources
+from zfut.core.node.resources import CPU, Resources
 from zfut.core.node.worker_pool import LENT
+from zfut.exits import ORPHANED
 from zfut.wire import messages as m
 
 
@@ -56,6 +57,7 @@ class NodeMachine:
         self.stopping = ""
         self._scarce: dict[bytes, None] = {}
         self._condemned: dict[bytes, str] = {}
+        self._orphans: dict[bytes, int] = {}  # workers of dead owners -> when they are killed
         self.fencing = Fencing()
 
     # ---------------------------------------------------------------- the doors
@@ -96,7 +98,7 @@ class NodeMachine:
 
     def wake_at(self) -> int | None:
         """When to hand in a Woken event."""
-        wakes = [self.granting.wake_at(), self.draining.wake_at()]
+        wakes = [self.granting.wake_at(), self.draining.wake_at(), *self._orphans.values()]
         if self.lending.waiting:
             oldest = min(waiting.since for waiting in self.lending.waiting.values())
             wakes.append(oldest + self.config.store_full_timeout_ns)
@@ -169,6 +171,7 @@ class NodeMachine:
                 elif self.draining.begin(why, sender, now):
                     self.granting.drain(self.drivers)
             case m.Retire():
+                self._orphans.pop(sender, None)
                 granting.worker_retires(sender)
             case m.Farewell():
                 self._on_process_ended(sender, "left", now)
@@ -236,6 +239,7 @@ class NodeMachine:
         if worker is None and self.drivers.pop(uid, None) is None:
             return
         why = self._condemned.pop(uid, "") or why
+        self._orphans.pop(uid, None)
         complete = self.fencing.died(uid, why)
         if worker is not None:
             self.granting.worker_died(uid, why, now)
@@ -278,15 +282,30 @@ class NodeMachine:
             worker = self.granting.pool.workers.get(lease.worker)
             self.granting.end(lease.owner, lease.lease_id, now, to_pool=False)
             if worker is not None and worker.state == LENT:
-                self._condemned[worker.uid] = "owner died"
+                self._condemned[worker.uid] = ORPHANED
                 self.granting.retire(worker)
-                self.out.add(KillProcess(worker.uid))
+                holds_more = any(kind != CPU and amount for kind, amount in lease.demand)
+                self._end_orphan(worker.uid, now, at_once=bool(lease.actor_id) or holds_more)
+
+    def _end_orphan(self, uid: bytes, now: int, *, at_once: bool) -> None:
+        """The owner of what a worker runs is dead: it stops, and ends when nobody needs it.
+
+        ``at_once``: it is an actor, or has a device that the next one must find free.
+        """
+        if at_once or self.config.fate_share == "kill":
+            self.out.add(KillProcess(uid))
+            return
+        self._orphans[uid] = now + self.config.orphan_grace_ns
+        self.out.send(uid, m.Exit(ORPHANED))
 
     def _on_woken(self, now: int) -> None:
         for waiting in self.lending.expired(now, self.config.store_full_timeout_ns):
             text = self._full_text(waiting.size_bytes)
             self.out.send(waiting.uid, m.MemoryRefused(waiting.request, text))
         self._serve_memory()
+        for uid in [uid for uid, at in self._orphans.items() if at <= now]:
+            del self._orphans[uid]
+            self.out.add(KillProcess(uid))
         self.granting.woken(now)
 
     def stop(self, why: str) -> None:

@@ -85,7 +85,7 @@ class Actors:
             if task.waiting_on:
                 break
             queue.popleft()
-            if task.cancelled:
+            if task.given_up():
                 continue
             actor.sent[task.task_id] = task
             tasks.append(task)

@@ -8,9 +8,12 @@ and may have run.  Until the next life has begun, new calls without retries fail
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from zfut.core.owner.actors import Actors, handle_id
 from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.readiness import still_ready
 from zfut.core.owner.records import Actor, Task
 from zfut.core.owner.tasks import Tasks
 from zfut.wire import messages as m
@@ -198,7 +201,7 @@ class Calls:
         actor.queue.extendleft(reversed(again))
         for task in again:
             self._hold_while_it_runs(task, worker)
-            self._ledger.still_ready(task)
+            still_ready(self._ledger, task)
 
     def _hold_while_it_runs(self, task: Task, worker: bytes) -> None:
         """A call goes to the next life: this one may read its arguments until it is dead."""
@@ -209,13 +212,13 @@ class Calls:
                 self._ledger.hold_argument(handle_id(task.actor_id), task.actor_owner)
             self._doomed.setdefault(worker, {})[task.task_id] = task
 
-    def value_lost(self, object_id: bytes) -> None:
+    def values_lost(self, gone: Collection[bytes]) -> None:
         """Calls that were about to be sent take a value that is lost: they wait again."""
         for actor in self.actors.actors.values():
             for task in list(actor.queue):
-                ready = not (task.waiting_on or task.cancelled)
-                if ready and any(dep[1] == object_id for dep in task.deps):
-                    self._ledger.still_ready(task)
+                ready = not (task.waiting_on or task.given_up())
+                if ready and any(dep[1] in gone for dep in task.deps):
+                    still_ready(self._ledger, task)
 
     def _unavailable(self, actor: Actor, task: Task, why: str) -> bytes:
         name = task.template.name.partition(".")[0]
@@ -241,7 +244,7 @@ class Calls:
         self._fail(task, failure, runs_at)
 
     def _fail(self, task: Task, failure: bytes, runs_at: bytes) -> None:
-        task.cancelled = True  # what becomes of its arguments is of no account
+        task.over = True
         self._ledger.fail_returns(task, failure)
         self.let_arguments_go(runs_at, task)
 

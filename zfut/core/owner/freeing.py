@@ -20,10 +20,11 @@ Paper: none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lineage import arguments
+from zfut.core.owner.readiness import values_freed
 from zfut.core.owner.records import (
     ACTOR,
     FAILED,
@@ -40,9 +41,12 @@ from zfut.wire.specs import Stored
 class Freeing:
     """Decides when what is freed is gone."""
 
-    def __init__(self, ledger: Ledger, value_gone: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, values_gone: Callable[[Collection[bytes]], None]
+    ) -> None:
         self._ledger = ledger
-        self._value_gone = value_gone
+        self._values_gone = values_gone
+        self._gone: dict[bytes, None] = {}  # taken away, and calls of ours carry it
         self._rows = ledger.objects.rows
 
     # ---------------------------------------------------------------- user code
@@ -70,6 +74,7 @@ class Freeing:
                 self._give_up_waiting(object_id, row)
             else:
                 self._take_away(object_id, row)
+        self._tell_calls()
 
     def _give_up_waiting(self, object_id: bytes, row: ObjectRow) -> None:
         """It is freed before its value is known: calls that wait for it fail, and so do others."""
@@ -93,7 +98,14 @@ class Freeing:
         row.spent = value
         self._ledger.answer_askers(object_id, row)
         if row.submitted:
-            self._value_gone(object_id)
+            self._gone[object_id] = None
+
+    def _tell_calls(self) -> None:
+        """Calls that take what was taken away, and are not sent yet, fail."""
+        if self._gone:
+            gone, self._gone = self._gone, {}
+            self._values_gone(gone)
+            values_freed(self._ledger, gone)
 
     # ---------------------------------------------------------------- for what was made from it
 
@@ -132,6 +144,7 @@ class Freeing:
             elif self._is_held(object_id, row):
                 still[object_id] = None
         withheld.update(still)
+        self._tell_calls()
 
     def _is_held(self, object_id: bytes, row: ObjectRow) -> bool:
         """Whether it is to be looked at again; a view that closes says so itself."""

@@ -159,24 +159,6 @@ class Ledger:
                 failure = row.value if isinstance(row.value, bytes) else b""
         return missing, failure
 
-    def still_ready(self, task: Task) -> bool:
-        """Whether a call that was ready can be sent: what it takes may be lost since.
-
-        If not it waits again, or fails, like a call that is submitted now.
-        """
-        failure: bytes | None = None
-        for _, object_id, _ in task.deps:
-            row = self.objects.rows[object_id]
-            if row.state in (PENDING, FREED):
-                task.waiting_on += 1
-                row.waiters = [*(row.waiters or ()), task]
-                self.locate(object_id, row)
-            elif row.state == FAILED and failure is None:
-                failure = row.value if isinstance(row.value, bytes) else b""
-        if failure is not None:
-            self.unblocked.append((task, failure))
-        return failure is None and not task.waiting_on
-
     def release_arguments(self, task: Task) -> None:
         """The call ended: it carries its references no more."""
         rows = self.objects.rows
@@ -313,37 +295,47 @@ class Ledger:
         rows = self.objects.rows
         task.again = False
         offset = 0
-        again: list[ObjectRow] = []
+        made: list[tuple[bytes, ObjectRow]] = []
         for index, value in enumerate(values):
             object_id = task.task_id + (index + 1).to_bytes(4, "big")
+            start = offset
+            if type(value) is not Stored:
+                offset += value.size_bytes
             row = rows.get(object_id)
             if row is None or row.task is not task:
-                offset += 0 if isinstance(value, Stored) else value.size_bytes
                 self.discard(value)
                 continue
-            if value.refs:
-                row.contains = self.contain(value.refs)
-            if isinstance(value, Stored):
-                self.watch(value.creator)
-                self.set_value(row, value.encoding, value)
-                self.answer_askers(object_id, row)
-                if task.retries_left:
-                    again.append(row)
-                else:
-                    row.made_by, row.why_once = None, _why_once(task)
-                continue
-            data = payload[offset : offset + value.size_bytes]
-            offset += value.size_bytes
-            if isinstance(value, Failed):
-                self.fail_row(row, data)
-            else:
-                self.set_value(row, value.encoding, data)
+            self._take_value(task, row, value, payload[start:offset])
             if row.askers:
                 self.answer_askers(object_id, row)
+            made.append((object_id, row))
+        again = [row for _, row in made if row.made_by is task]
         if again:
             self.lineage.keep(task, again)
         elif task.task_id in self.lineage.retained:
             self._spent(task)
+        for object_id, row in made:
+            if not row.local:
+                self._no_user_left(object_id, row)
+
+    def _take_value(self, task: Task, row: ObjectRow, value: Value, data: bytes) -> None:
+        if value.refs:
+            row.contains = self.contain(value.refs)
+        if isinstance(value, Stored):
+            self.watch(value.creator)
+            row.made_by = task if task.retries_left else None
+            if row.made_by is None:
+                row.why_once = _why_once(task)
+            self.set_value(row, value.encoding, value)
+        elif isinstance(value, Failed):
+            self.fail_row(row, data)
+        else:
+            self.set_value(row, value.encoding, data)
+
+    def _no_user_left(self, object_id: bytes, row: ObjectRow) -> None:
+        """A value came for which only lineage had a use, if the row is there at all by now."""
+        if self.objects.rows.get(object_id) is row and not row.in_use():
+            self.release(object_id, row)
 
     def _spent(self, task: Task) -> None:
         """A call has had its last try: what it made stays, and what only it needed goes."""
@@ -443,10 +435,12 @@ class Ledger:
         elif isinstance(value, Stored):
             self.watch(value.creator)
             self.set_value(row, value.encoding, value)
+            self._no_user_left(message.object_id, row)
         else:
             if value.refs and self.config.fate_share == "kill":
                 self.inner[message.object_id] = value.refs
             self.set_value(row, value.encoding, payload)
+            self._no_user_left(message.object_id, row)
 
     # ---------------------------------------------------------------- settling
 

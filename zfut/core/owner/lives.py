@@ -17,6 +17,7 @@ from zfut.core.owner.calls import Calls
 from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.readiness import still_ready
 from zfut.core.owner.records import ACTOR, Actor, Task
 from zfut.core.owner.tasks import Tasks
 from zfut.wire import messages as m
@@ -83,7 +84,7 @@ class Lives:
             return
         task, lease = actor.creation, actor.lease
         assert task.creation is not None
-        if task.deps and not self._ledger.still_ready(task):
+        if task.deps and not still_ready(self._ledger, task):
             actor.lease = None  # asked for again when what the constructor takes is there
             self._tasks.give_back(lease)
             return
@@ -183,7 +184,9 @@ class Lives:
         """User code asked for the actor's end, at once, or for that of this life."""
         if owner.uid != self._ledger.uid:
             if owner.uid not in self._ledger.dead:
-                self._ledger.out.send(owner.uid, m.KillActor(actor_id, no_restart))
+                borrowed = self._actors.actors.get(actor_id)
+                life = borrowed.incarnation if borrowed is not None and borrowed.worker else -1
+                self._ledger.out.send(owner.uid, m.KillActor(actor_id, no_restart, life))
             return
         actor = self._actors.actors.get(actor_id)
         if actor is None or actor.state == "dead":
@@ -196,6 +199,14 @@ class Lives:
             return
         self.die(actor, "killed", "zfut.kill() was called on it")
         self._end_worker(actor, "killed")
+
+    def on_kill(self, message: m.KillActor) -> None:
+        """A borrower of the handle asks for it; a life that it had not heard of is not meant."""
+        actor = self._actors.actors.get(message.actor_id)
+        late = actor is not None and 0 <= message.incarnation < actor.incarnation
+        if message.no_restart or not late:
+            address = self._ledger.address
+            self.kill(message.actor_id, address, no_restart=message.no_restart)
 
     def _end_life(self, actor: Actor) -> None:
         """Kill its process; what is called from now on, and may wait, meets its next life."""

@@ -7,7 +7,7 @@ messages.  ``step`` is both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -21,6 +21,7 @@ from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lives import Lives
 from zfut.core.owner.mourning import Mourning
+from zfut.core.owner.readiness import still_ready, value_lost
 from zfut.core.owner.records import FREED, PENDING, ObjectRow, Task, Wait
 from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.tasks import Tasks
@@ -44,7 +45,7 @@ class OwnerMachine:
         self.borrowing = Borrowing(self.ledger)
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
-        self.freeing = Freeing(self.ledger, self._value_gone)
+        self.freeing = Freeing(self.ledger, self._values_gone)
         self.lives = Lives(self.ledger, self.tasks, self.calls, self.freeing)
         self.mourning = Mourning(self.ledger, self.borrowing, self.tasks, self.calls)
         self.recovery = Recovery(self.ledger, self.calls, self.freeing, self._ready)
@@ -163,12 +164,12 @@ class OwnerMachine:
         while unblocked:
             task, failure = unblocked.popleft()
             if failure is None:
-                if not task.cancelled and self._has_all(task):
+                if not task.given_up() and self._has_all(task):
                     self._ready(task)
                 continue
-            if task.cancelled:
+            if task.given_up():
                 continue
-            task.cancelled = True
+            task.over = True
             failed = self.ledger.failures.dependency(failure, task.template.name)
             if task.actor_id:
                 self.calls.dependency_failed(task, failed)
@@ -186,7 +187,7 @@ class OwnerMachine:
             not task.deps or task.creation is not None
         ):  # an actor's are looked at when it starts
             return True
-        return self.ledger.still_ready(task)
+        return still_ready(self.ledger, task)
 
     def _on_other(self, event: e.Event, now: int) -> None:
         match event:
@@ -224,7 +225,8 @@ class OwnerMachine:
                 self.ledger.out.send(self.ledger.node, message)
             case e.ValueLost(object_id, attempt):
                 self.recovery.lost(object_id, attempt)
-                self._value_gone(object_id)
+                value_lost(self.ledger, object_id)
+                self._values_gone((object_id,))
             case e.AskedOwner(call_id, to, topic, name):
                 self._asked[call_id] = b""
                 self.ledger.out.send(to, m.AskOwner(call_id, topic, name))
@@ -235,10 +237,10 @@ class OwnerMachine:
             case _:
                 raise AssertionError(event)
 
-    def _value_gone(self, object_id: bytes) -> None:
-        """Calls of ours that were about to be sent take a value that is not there."""
-        self.tasks.value_lost(object_id)
-        self.calls.value_lost(object_id)
+    def _values_gone(self, gone: Collection[bytes]) -> None:
+        """Calls of ours that were about to be sent take values that are not there."""
+        self.tasks.values_lost(gone)
+        self.calls.values_lost(gone)
 
     def _on_put(self, object_id: bytes, refs: tuple[tuple[bytes, Address], ...]) -> None:
         row = self.ledger.objects.own(object_id, None)
@@ -284,11 +286,19 @@ class OwnerMachine:
         else:
             self.tasks.cancel(task, force=force, recursive=recursive)
 
-    def cancel_children(self, task_id: bytes) -> None:
-        """A call that runs here is cancelled, and with it what it has submitted."""
-        found = [row.task for row in self.rows.values() if row.task is not None]
-        for task in {id(task): task for task in found}.values():
-            if task.parent == task_id and task.creation is None:
+    def cancel_children(self, task_id: bytes, *, spare_used: bool = False) -> None:
+        """A call that runs here is cancelled, and with it what it has submitted.
+
+        ``spare_used``: but for what others wait for, or something that they wait for.
+        """
+        found: dict[bytes, tuple[Task, list[ObjectRow]]] = {}
+        for row in self.rows.values():
+            task = row.task
+            if task is not None and task.parent == task_id and task.creation is None:
+                found.setdefault(task.task_id, (task, []))[1].append(row)
+        for task, rows in reversed(found.values()):  # users before what they use
+            used = spare_used and any(row.used_elsewhere() for row in rows)
+            if not used:
                 self._cancel(task, force=False, recursive=True)
 
     # ---------------------------------------------------------------- messages
@@ -366,8 +376,8 @@ class OwnerMachine:
                 self.ledger.out.send(sender, m.OwnerSays(request, self.told(topic, name)))
             case m.CancelObject(object_id, force, recursive):
                 self._on_cancelled(object_id, force=force, recursive=recursive)
-            case m.KillActor(actor_id, no_restart):
-                self.lives.kill(actor_id, self.ledger.address, no_restart=no_restart)
+            case m.KillActor():
+                self.lives.on_kill(message)
             case m.Hello():
                 pass
             case _:

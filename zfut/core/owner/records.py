@@ -67,7 +67,12 @@ class Task(Struct, gc=False):
     cost_ns: int = 0  # Submission.push: what it was thought to take
     alone: bool = False  # retry: its worker died with others in flight
     cancelled: bool = False  # cancel
+    over: bool = False  # OwnerMachine, Calls: this attempt failed unsent; start_over
     again: bool = False  # Recovery: it runs to make a lost value again
+
+    def given_up(self) -> bool:
+        """Whether it does not matter any more what becomes of its arguments."""
+        return self.cancelled or self.over
 
 
 class Creation(Struct, gc=False):
@@ -155,6 +160,11 @@ class ObjectRow(Struct, gc=False):
     def in_use(self) -> bool:
         """Whether any hold on the value is left."""
         return bool(self.local or self.submitted or self.contained_in or self.borrowers)
+
+    def used_elsewhere(self) -> bool:
+        """Whether anything but a handle in this process needs it."""
+        others = self.borrowers or self.lineage_tokens
+        return bool(others or self.submitted or self.contained_in or self.lineage)
 
     def registered(self) -> bool:
         """Borrower side: whether the owner keeps the value for us."""

@@ -14,6 +14,7 @@ from zfut.core.owner.actors import is_handle
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.readiness import start_over
 from zfut.core.owner.records import FREED, PENDING, STORED, ObjectRow, Task
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, Stored
@@ -143,6 +144,8 @@ class Recovery:
         """Submit a call once more. Returns those of its arguments that must be made again too."""
         if self._expect_results(task):
             return []
+        if task.over:
+            start_over(self._ledger, task)
         task.attempt += 1
         task.retries_left -= 1 if task.retries_left > 0 else 0
         self._freeing.lend(task, self._why_not)

@@ -14,6 +14,7 @@ Invariants, checked by ``Submission.check``:
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 
 from zfut.config import Config
 from zfut.core.owner.records import Key, Lease, Task
@@ -57,20 +58,20 @@ class Submission:
             if task.template.schedule_timeout_ns:
                 self.hurried.append(task)
 
-    def take_out(self, object_id: bytes) -> list[Task]:
-        """Take those that take this value out of their queues: it was lost."""
+    def take_out(self, gone: Collection[bytes]) -> list[Task]:
+        """Take those that take one of these values out of their queues: they were lost."""
         out: list[Task] = []
         for key in self.keys.values():
-            out += [task for task in key.queue if any(d[1] == object_id for d in task.deps)]
+            out += [task for task in key.queue if any(d[1] in gone for d in task.deps)]
         for task in out:
             self.remove(task)
         return out
 
     def remove(self, task: Task) -> bool:
         """Take a cancelled task out of its queue. Returns whether it was there."""
-        key = self.key(task)
-        for index, queued in enumerate(key.queue):
-            if queued is task:
+        key = self.keys.get((task.template.demand, task.depth))
+        for index, queued in enumerate(key.queue if key is not None else ()):
+            if key is not None and queued is task:
                 del key.queue[index]
                 self.touch(key)
                 return True
@@ -118,6 +119,11 @@ class Submission:
         if key is None:
             key = self.keys[demand, task.depth] = Key(demand, task.depth)
         return key
+
+    def forget(self, key: Key) -> None:
+        """Nothing of this key is queued, asked for or lent: its next task makes it anew."""
+        if self.keys.get((key.demand, key.depth)) is key:
+            del self.keys[key.demand, key.depth]
 
     # ---------------------------------------------------------------- leases
 
@@ -354,7 +360,7 @@ class Submission:
         """Assert the invariants above."""
         for key in self.keys.values():
             assert len(key.requests) <= self._config.lease_requests_max
-            assert key.dirty or key.queue or not key.requests, key
+            assert key.dirty or key.queue or (key.leases and not key.requests), key
             for task in key.queue:
                 assert task.lease is None
         for lease in self.leases.values():

@@ -8,11 +8,12 @@ answer for another attempt than the current one is dropped with clean-up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from zfut.core.effects import Note
 from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.readiness import still_ready
 from zfut.core.owner.records import FAILED, INLINE, Key, Lease, Task
 from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
@@ -147,13 +148,13 @@ class Tasks:
         self._requeue(back)
 
     def _requeue(self, tasks: list[Task]) -> None:
-        ready = [task for task in tasks if not task.deps or self._ledger.still_ready(task)]
+        ready = [task for task in tasks if not task.deps or still_ready(self._ledger, task)]
         self.submission.requeue(ready)
 
-    def value_lost(self, object_id: bytes) -> None:
+    def values_lost(self, gone: Collection[bytes]) -> None:
         """Tasks that were ready for a worker take a value that is lost: they wait again."""
-        for task in self.submission.take_out(object_id):
-            if self._ledger.still_ready(task):
+        for task in self.submission.take_out(gone):
+            if still_ready(self._ledger, task):
                 self.submission.enqueue(task)
 
     def on_worker_died(self, worker: bytes, why: str) -> None:
@@ -303,6 +304,8 @@ class Tasks:
         for lease in list(key.leases.values()):
             if lease.draining and not lease.in_flight:
                 self.give_back(lease)
+        if not (key.queue or key.leases or key.requests):
+            submission.forget(key)
 
     def _settle_nested(self, lease: Lease, now: int) -> None:
         """We are lent to ourselves: one task at a time, or the lease goes back."""
