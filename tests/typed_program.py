@@ -30,6 +30,8 @@ assert_type(zfut.get([length.remote("a"), length.remote("b")]), list[int])
 assert_type(zfut.get(upper.remote("a"), timeout=1.0), str)
 assert_type(zfut.put("x"), ObjectRef[str])
 assert_type(length.local("a", times=3), int)
+zfut.free(length.remote("a"))
+zfut.free([upper.remote("a"), length.remote("b")])
 ready, rest = zfut.wait([zfut.put(1)], num_returns=1)
 assert_type(ready, list[ObjectRef[int]])
 

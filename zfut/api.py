@@ -297,6 +297,26 @@ def wait(
     return session.ready_split(refs, num_returns, timeout)
 
 
+def free(refs: ObjectRef[Any] | Sequence[ObjectRef[Any]]) -> None:
+    """Take the values of references away now, though references to them exist.
+
+    From then on ``get`` raises ObjectFreedError wherever the reference is, and a task that takes
+    it fails, also one that was called before and has not begun.  What reads the value already goes
+    on: its memory is used again when no call, process or array does.  What was computed from it
+    and is lost is made again, if the freed value's own task can make that again.
+
+    What has failed or was freed stays as it is.  Raises UsageError for a reference of which
+    another process is the owner, TypeError for anything but references.
+    """
+    session = current()
+    session.check_open()
+    if isinstance(refs, ObjectRef):
+        refs = (refs,)
+    if isinstance(refs, str | bytes | dict) or not isinstance(refs, Sequence):
+        raise errors.WrongTypeError("free()", "a reference or a sequence of references", refs)
+    session.free(refs)
+
+
 def as_completed(
     refs: Iterable[ObjectRef[T]], *, timeout: float | None = None
 ) -> Iterator[ObjectRef[T]]:

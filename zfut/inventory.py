@@ -46,8 +46,11 @@ def _holds(
     row: dict[str, Any], inside: dict[str, list[str]], names: dict[str, str]
 ) -> list[str]:
     holds: list[str] = []
-    if row["handles"]:
-        holds.append(f"{row['handles']} in its owner")
+    views = row.get("views", 0)
+    if row["handles"] > views:
+        holds.append(f"{row['handles'] - views} in its owner")
+    if views:
+        holds.append(f"{views} view{'s' if views > 1 else ''} in its owner")
     if row["calls"]:
         holds.append(f"{row['calls']} calls under way")
     if row["contained_in"]:

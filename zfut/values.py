@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zfut import errors, task_errors
@@ -10,8 +10,8 @@ from zfut.arriving import Arriving
 from zfut.binding import Binding
 from zfut.context import cover, running
 from zfut.core import events as e
-from zfut.core.owner.records import ACTOR, FAILED, ObjectRow, Task, Template
-from zfut.ids import PUT_INDEX
+from zfut.core.owner.records import ACTOR, FAILED, READY, ObjectRow, Task, Template
+from zfut.ids import PUT_INDEX, short
 from zfut.refs import ObjectRef, arriving
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.sites import call_site
@@ -29,7 +29,7 @@ class ArgumentHold:
 
     __slots__ = ("_drop", "counted", "released", "stored")
 
-    def __init__(self, stored: Stored, drop: Callable[[bytes], None]) -> None:
+    def __init__(self, stored: Stored, drop: Callable[[e.ViewClosed], None]) -> None:
         self.stored = stored
         self.released = False
         self.counted = False
@@ -37,7 +37,7 @@ class ArgumentHold:
 
     def __call__(self) -> None:
         if self.counted:
-            self._drop(self.stored.object_id)
+            self._drop(e.ViewClosed(self.stored.object_id))
         self.released = True
 
 
@@ -128,6 +128,19 @@ class Values(Binding):
         return packed.encoding, stored, ((object_id, self.address),), hold
 
     # ---------------------------------------------------------------- values
+
+    def free(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """Take the values of objects of this process away, though references to them exist."""
+        self.check_refs(refs, "free()")
+        for ref in refs:
+            if ref.owner.uid != self.uid:
+                raise errors.UsageError(
+                    f"free() was given {short(ref.binary())}, which belongs to process "
+                    f"{short(ref.owner.uid)}: only an object's owner can free it",
+                    "Drop the reference here, or free it where its task was called, or its put",
+                )
+        self.loop.post(e.ObjectsFreed(tuple([ref.binary() for ref in refs])))
+        self.loop.turn()
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Store an immutable snapshot of ``value`` and return its reference."""
@@ -258,21 +271,33 @@ class Values(Binding):
 
     def read(self, stored: Stored, object_id: bytes, *, copy: bool = False) -> Any:
         """Open a value in the arena; what is made of it holds the object."""
-        if copy:
-            held = self.store.read(stored.offset, stored.size_bytes, _nothing)
-            return self._unpack(object_id, stored.encoding, bytearray(held))
-        drop = self.loop.drop
+        drop, closed = self.loop.drop, e.ViewClosed(object_id)
         with shielded(_nothing):
             with self.loop.lock:
                 row = self._rows.get(object_id)
-                if row is not None and (row.owner is None or row.registered()):
+                gone = row is not None and row.value is not stored
+                covered = row is None or not (row.owner is None or row.registered())
+                if row is not None and not (gone or covered):
                     row.local += 1
-                else:
-                    row = None
-            if row is None:
-                self.loop.post(e.RefArrived(object_id, stored.owner, cover.get()))
-            view = self.store.read(stored.offset, stored.size_bytes, lambda: drop(object_id))
+                    row.views += 1
+            if not gone:
+                if covered:
+                    event = e.RefArrived(object_id, stored.owner, cover.get(), view=True)
+                    self.loop.post(event)
+                place, size_bytes = stored.offset, stored.size_bytes
+                view: Any = self.store.read(place, size_bytes, lambda: drop(closed))
+        if gone:
+            assert row is not None
+            return self._value_now(object_id, row, copy=copy)
+        if copy:
+            view = bytearray(view)
         return self._unpack(object_id, stored.encoding, view)
+
+    def _value_now(self, object_id: bytes, row: ObjectRow, *, copy: bool) -> Any:
+        """Another thread freed the object, or lost its value, since this one looked."""
+        if row.state >= READY:
+            return self.value_of(object_id, row, copy=copy)
+        raise errors.ObjectLostError(object_id, "it is being made again")
 
     def read_argument(self, stored: Stored, holds: list[ArgumentHold]) -> Any:
         """Open a call's argument; the call covers it, and ``keep_arguments`` what is left then."""
@@ -286,10 +311,11 @@ class Values(Binding):
         for hold in holds:
             if not hold.released:
                 stored = hold.stored
-                self.loop.post(e.RefArrived(stored.object_id, stored.owner, task_id))
+                event = e.RefArrived(stored.object_id, stored.owner, task_id, view=True)
+                self.loop.post(event)
                 hold.counted = True
                 if hold.released:
-                    self.loop.drop(stored.object_id)
+                    self.loop.drop(e.ViewClosed(stored.object_id))
 
 
 def _nothing() -> None:

@@ -43,8 +43,8 @@ class Driving(Protocol):
     def post(self, event: Any) -> None:
         """Hand an event in."""
 
-    def drop(self, object_id: bytes) -> None:
-        """A finaliser says that a reference is gone."""
+    def drop(self, gone: Any) -> None:
+        """A finaliser says that a reference is gone (its ObjectID), or a view (an event)."""
 
     def wake(self) -> None:
         """Make whoever waits for messages look again."""

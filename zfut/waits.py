@@ -165,7 +165,7 @@ class Waits(Values):
             return "submitted" if object_id.startswith(self.uid) else "not asked for yet"
         task = row.task
         if task is None:
-            return STATE_NAMES[row.state].lower()
+            return "freed by free()" if row.freed else STATE_NAMES[row.state].lower()
         name = f"{task.template.name}()"
         if task.waiting_on:
             plural = "s" if task.waiting_on > 1 else ""

@@ -27,6 +27,7 @@ from tests.cluster.leftovers import alive, ended, until
 from zfut.errors import (
     ActorDiedError,
     ActorUnavailableError,
+    ObjectFreedError,
     ObjectLostError,
     OwnerDiedError,
     ReconstructionFailedError,
@@ -34,6 +35,7 @@ from zfut.errors import (
     UsageError,
     WorkerCrashedError,
 )
+from zfut.session import current
 from zfut.testing import lose
 
 pytestmark = pytest.mark.cluster
@@ -683,3 +685,188 @@ def test_68_an_awaited_value_that_is_lost_comes_again(tmp_path: Path) -> None:
     lose(ref)
     assert asyncio.run(read_it(ref)) == 1
     assert len(lines(tmp_path / "log")) == 2
+
+
+# ------------------------------------------------------------------ freed by hand
+
+
+@zfut.remote
+def floats(start: int, size: int = BIG) -> Any:
+    return np.arange(start, start + size, dtype=float)
+
+
+@zfut.remote
+def tiled(array: Any) -> Any:
+    return np.resize(array, BIG)
+
+
+@zfut.remote
+def tiled_inside(boxed: list[Any]) -> Any:
+    return np.resize(zfut.get(boxed[0]), BIG)
+
+
+@zfut.remote
+def sum_when_told(array: Any, begun: Path, gate: Path) -> float:
+    begun.write_text("begun")
+    gate.read_text()
+    return float(array.sum())
+
+
+def written() -> int:
+    """Return how many values lie in memory that this process wrote."""
+    return len(current().owner.ledger.memory.written_for)
+
+
+def reported(ref: Any) -> dict[str, Any]:
+    """Return what ``zfut memory`` is told of an object of this process."""
+    current().loop.turn()
+    rows = current().owner.why.inventory()
+    return next(row for row in rows if row["id"] == ref.hex())
+
+
+@pytest.mark.parametrize("size", [1, BIG])
+def test_33_after_free_get_raises_and_a_dependent_task_fails(size: int) -> None:
+    made, put = floats.remote(0, size), zfut.put(np.zeros(size))
+    zfut.get([tiled.remote(made), tiled.remote(put)])
+    zfut.free([made, put, made])
+    for ref in (made, put):
+        for _ in range(2):
+            with pytest.raises(ObjectFreedError, match=r"was freed.*Call free\(\) only after"):
+                zfut.get(ref, timeout=WAIT_S)
+        with pytest.raises(ObjectFreedError, match=r"tiled\(\)"):
+            zfut.get(tiled.remote(ref), timeout=WAIT_S)
+        with pytest.raises(ObjectFreedError):
+            zfut.get(tiled_inside.remote([ref]), timeout=WAIT_S)
+        with pytest.raises(ObjectFreedError):
+            ref.future().result(WAIT_S)
+        assert "freed by zfut.free()" in ref.explain()
+        assert "freed by free()" in repr(ref)
+        assert zfut.wait([ref], timeout=WAIT_S) == ([ref], [])
+        zfut.free(ref)
+
+
+def test_33_a_task_that_has_not_begun_fails_too(tmp_path: Path) -> None:
+    begun, gate = tmp_path / "begun", fifo(tmp_path / "gate")
+    put = zfut.put(np.ones(BIG))
+    reads = sum_when_told.options(num_cpus=2).remote(put, begun, gate)
+    queued = sum_when_told.options(num_cpus=2).remote(put, begun, gate)
+    unmade = tiled.remote(floats.options(num_cpus=2).remote(0))
+    until(begun.exists, "the first runs")
+    zfut.free(put)
+    with pytest.raises(ObjectFreedError):
+        zfut.get(queued, timeout=WAIT_S)
+    held = reported(put)
+    assert held["bytes"] > 8 * BIG
+    assert held["calls"] == 1
+    assert "calls that carry it: 1" in put.explain()
+    others = [zfut.put(np.full(BIG, float(n))) for n in range(5)]
+    gate.write_text("go on")
+    assert zfut.get(reads, timeout=WAIT_S) == BIG, "what it read in place was left alone"
+    zfut.get([unmade, *others], timeout=WAIT_S)
+
+
+@pytest.mark.parametrize("size", [1, BIG])
+def test_33_a_lost_result_is_made_again_from_what_was_freed(size: int) -> None:
+    made = floats.remote(1, size)
+    results = [tiled.remote(made), tiled_inside.remote([made])]
+    right = [array.copy() for array in zfut.get(results)]
+    zfut.free(made)
+    for ref, array in zip(results, right, strict=True):
+        lose(ref)
+        assert np.array_equal(zfut.get(ref, timeout=WAIT_S), array)
+        with pytest.raises(ObjectFreedError):
+            zfut.get(made, timeout=WAIT_S)
+
+
+def test_33_a_lost_result_of_a_freed_put_says_what_was_freed() -> None:
+    put = zfut.put(np.ones(BIG))
+    result = tiled.remote(put)
+    zfut.get(result)
+    zfut.free(put)
+    until(lambda: not reported(put)["bytes"], "its reader is done")
+    lose(result)
+    with pytest.raises(ObjectFreedError, match=r"tiled\(\)") as caught:
+        zfut.get(result, timeout=WAIT_S)
+    assert caught.value.object_id == put.binary()
+
+
+def test_33_freed_memory_is_used_again_while_the_reference_lives() -> None:
+    before = written()
+    ref = zfut.put(np.ones(2**17))
+    assert reported(ref)["bytes"] >= 2**20
+    assert written() == before + 1
+    zfut.free(ref)
+    assert written() == before
+    held = reported(ref)
+    assert (held["bytes"], held["state"], held["handles"]) == (0, "freed by free()", 1)
+
+
+def test_33_an_array_taken_before_keeps_its_bytes() -> None:
+    before = written()
+    ref = zfut.put(np.full(BIG, 7.0))
+    array = zfut.get(ref)
+    part = array[10:20]
+    copied = zfut.get(ref, copy=True)
+    zfut.free(ref)
+    del array
+    assert (reported(ref)["views"], written()) == (1, before + 1)
+    others = [zfut.put(np.full(BIG, float(n))) for n in range(20)]
+    assert (part == 7.0).all()
+    assert (copied == 7.0).all()
+    del part
+    until(lambda: written() == before + len(others), "its memory is free")
+
+
+def test_33_freed_before_it_is_made(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    made = until_file.remote(tmp_path / "begun", gate)
+    waits = ran.remote(tmp_path / "log", made)
+    zfut.free(made)
+    with pytest.raises(ObjectFreedError):
+        zfut.get(waits, timeout=WAIT_S)
+    gate.write_text("1")
+    with pytest.raises(ObjectFreedError):
+        zfut.get(made, timeout=WAIT_S)
+    assert not lines(tmp_path / "log")
+
+
+def test_33_a_borrower_that_has_seen_the_value_keeps_it_and_no_other() -> None:
+    before = written()
+    seen, unseen = Keeper.remote(), Keeper.remote()
+    ref = zfut.put(np.full(BIG, 3.0))
+    zfut.get([seen.hold.remote([ref]), unseen.hold.remote([ref])])
+    zfut.get(seen.look.remote())
+    zfut.free(ref)
+    others = [zfut.put(np.full(BIG, float(n))) for n in range(5)]
+    assert (zfut.get(seen.look.remote(), timeout=WAIT_S) == 3.0).all()
+    with pytest.raises(ObjectFreedError):
+        zfut.get(unseen.look.remote(), timeout=WAIT_S)
+    assert "processes that use it: 2" in ref.explain()
+    assert len(reported(ref)["borrowers"]) == 2
+    zfut.get([seen.hold.remote(None), unseen.hold.remote(None)])
+    until(lambda: written() == before + len(others), "its memory is free")
+
+
+@zfut.remote(max_restarts=1, max_task_retries=1)
+class Summer:
+    """Reads its argument in each of its lives."""
+
+    def __init__(self, array: Any) -> None:
+        self.total = float(array.sum())
+
+    def look(self) -> tuple[int, float]:
+        return os.getpid(), self.total
+
+
+@pytest.mark.parametrize("size", [1, BIG])
+def test_33_an_actor_that_lives_again_finds_what_its_constructor_takes(size: int) -> None:
+    ref = zfut.put(np.ones(size))
+    actor = Summer.remote(ref)
+    before, total = zfut.get(actor.look.remote())
+    zfut.free(ref)
+    zfut.kill(actor, no_restart=False)
+    after, again = zfut.get(actor.look.remote(), timeout=WAIT_S)
+    assert (after != before, total, again) == (True, size, size)
+    with pytest.raises(ObjectFreedError):
+        zfut.get(ref)
+    until(lambda: reported(ref)["bytes"] == 0, "it has no restart left")

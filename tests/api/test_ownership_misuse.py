@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from tests.cluster.leftovers import ended, until
 from zfut import errors
 from zfut.errors import (
     ActorDiedError,
+    ObjectFreedError,
     SerializationError,
     TaskCancelledError,
     TaskError,
     UsageError,
     WorkerCrashedError,
 )
+from zfut.session import current
+from zfut.testing import lose
 
 pytestmark = pytest.mark.cluster
 
@@ -146,7 +150,10 @@ def test_a_task_that_returns_its_own_argument(size: int) -> None:
     assert zfut.get(zfut.get(itself))[0] == 6
     assert zfut.get(zfut.get(as_it_came)[0])[0] == 6
     del itself, as_it_came
-    until(lambda: name not in owned() or not owned()[name].in_use(), "nobody uses it any more")
+    until(
+        lambda: (row := owned().get(name)) is None or not row.in_use(),
+        "nobody uses it any more",
+    )
     assert zfut.get(by_value, timeout=WAIT_S)[0] == 6, "a result is a value of its own"
     del by_value
     until(lambda: name not in owned(), "nothing could be made again with it")
@@ -376,3 +383,106 @@ def test_the_results_of_a_cancelled_task_say_so_wherever_they_are_used(tmp_path:
     held = zfut.get(box.look.remote(), timeout=WAIT_S)[0]
     with pytest.raises(TaskCancelledError):
         zfut.get(held, timeout=WAIT_S)
+
+
+# ------------------------------------------------------------------ free
+
+
+@zfut.remote
+def free_it(boxed: list[Any]) -> None:
+    zfut.free(boxed)
+
+
+@zfut.remote
+def free_own() -> bool:
+    ref = zfut.put(1)
+    zfut.free(ref)
+    try:
+        zfut.get(ref)
+    except ObjectFreedError:
+        return True
+    return False
+
+
+def test_only_the_owner_frees() -> None:
+    mine, others = zfut.put(1), zfut.put(2)
+    with pytest.raises(
+        UsageError, match=r"belongs to process .* owner .*Drop the reference here"
+    ):
+        zfut.get(free_it.remote([mine]))
+    assert zfut.get([mine, others]) == [1, 2]
+    assert zfut.get(free_own.remote())
+
+
+@pytest.mark.parametrize("wrong", [1, "ref", b"ref", None, {}, {1}, [1], [None]])
+def test_free_takes_references_only(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"free\(\) takes .*references"):
+        zfut.free(wrong)
+
+
+def test_one_wrong_reference_and_none_is_freed() -> None:
+    ref, box = zfut.put(1), Box.remote()
+    for wrong in (box, "ref"):
+        with pytest.raises(TypeError, match=r"free\(\) takes references"):
+            zfut.free([ref, wrong])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"free\(\) takes a reference"):
+        zfut.free(box)  # type: ignore[arg-type]
+    assert zfut.get(ref) == 1
+    zfut.free([])
+    zfut.free(())
+
+
+def test_free_leaves_an_error_as_it_is() -> None:
+    failed = first.remote([])
+    with pytest.raises(IndexError):
+        zfut.get(failed)
+    zfut.free(failed)
+    with pytest.raises(IndexError):
+        zfut.get(failed)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_one_thread_frees_what_others_read(copy: bool) -> None:  # noqa: FBT001
+    """Each reader gets the value or the error; never bytes of the value that comes after it."""
+    wrong: list[object] = []
+    newest: list[Any] = [(zfut.put(np.full(LARGE, 0.0)), 0.0)]
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            ref, right = newest[0]
+            try:
+                array = zfut.get(ref, copy=copy)
+            except ObjectFreedError:
+                continue
+            if not (array == right).all():
+                wrong.append((right, array[0], array[-1]))
+
+    readers = [threading.Thread(target=look) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(1, 200):
+        ref, _ = newest[0]
+        newest[0] = zfut.put(np.full(LARGE, float(number))), float(number)
+        zfut.free(ref)
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_thread_that_looked_before_it_was_freed_reads_nothing(copy: bool) -> None:  # noqa: FBT001
+    """What a thread knows of the value's place is of no use once the value is freed, or another."""
+    session = current()
+    put, made = zfut.put(np.ones(LARGE)), same.options(max_retries=1).remote(np.ones(LARGE))
+    zfut.wait([made])
+    seen = {ref: session.owner.rows[ref.binary()].value for ref in (put, made)}
+    zfut.free(put)
+    others = [zfut.put(np.zeros(LARGE)) for _ in range(4)]
+    with pytest.raises(ObjectFreedError):
+        session.read(seen[put], put.binary(), copy=copy)
+    lose(made)
+    zfut.wait([made])
+    assert (session.read(seen[made], made.binary(), copy=copy) == 1).all()
+    assert len(others) == 4

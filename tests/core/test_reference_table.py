@@ -28,6 +28,7 @@ from tests.core.state_machines import assert_it_sees, limits, pick
 from zfut.config import Config
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.mourning import Mourning
 from zfut.wire import messages as m
 from zfut.wire.specs import CANCELLED, RAISED
 
@@ -413,7 +414,7 @@ def tokens_stay_with_the_owner(patch: pytest.MonkeyPatch) -> None:
 
 
 def memory_is_not_claimed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "claims_on", lambda _, uid, fence: m.ClaimMemory(uid, (), fence))
+    patch.setattr(Mourning, "claims_on", lambda _, uid, fence: m.ClaimMemory(uid, (), fence))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import zfut
 from zfut.errors import (
     ActorDiedError,
     GetTimeoutError,
+    ObjectFreedError,
     SerializationError,
     TaskCancelledError,
     TaskError,
@@ -221,3 +222,40 @@ def test_threads_may_call_at_once() -> None:
     for thread in threads:
         thread.join(30)
     assert sorted(found) == list(range(1, 9))
+
+
+@zfut.remote
+def make(size: int) -> Any:
+    return np.arange(size, dtype=float)
+
+
+@zfut.remote
+def grow(array: Any) -> Any:
+    return np.resize(array, 50_000)
+
+
+@pytest.mark.parametrize("size", [1, 50_000])
+def test_free(size: int) -> None:
+    made = make.remote(size)
+    grown = grow.remote(made)
+    right = zfut.get(grown).copy()
+    zfut.free(made)
+    with pytest.raises(ObjectFreedError):
+        zfut.get(made)
+    with pytest.raises(ObjectFreedError):
+        zfut.get(grow.remote(made))
+    lose(grown)
+    assert np.array_equal(zfut.get(grown), right)
+    pending = make.remote(size)
+    zfut.free(pending)
+    with pytest.raises(ObjectFreedError):
+        zfut.get(pending)
+
+
+def test_a_view_keeps_the_bytes_of_what_is_freed() -> None:
+    ref = zfut.put(np.full(50_000, 7.0))
+    array = zfut.get(ref)
+    zfut.free(ref)
+    others = [zfut.put(np.full(50_000, float(n))) for n in range(10)]
+    assert (array == 7.0).all()
+    assert len(others) == 10

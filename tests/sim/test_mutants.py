@@ -25,6 +25,7 @@ from zfut.core.node.resources import cpu_part
 from zfut.core.owner.actors import Actors
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
+from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lineage import Lineage, arguments
 from zfut.core.owner.lives import Lives
@@ -46,10 +47,10 @@ TURNS = 5_000
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 
 
-def first_catch(seeds: range) -> tuple[int, str]:
+def first_catch(seeds: range, frees: float = 0.0) -> tuple[int, str]:
     """Return the first seed that breaks a rule, and how."""
     for seed in seeds:
-        violation = run_seed(seed, TURNS).violation
+        violation = run_seed(seed, TURNS, frees).violation
         if violation:
             return seed, violation
     return -1, ""
@@ -186,7 +187,7 @@ def dead_writers_memory_is_free_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_claims_what_a_dead_process_wrote(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "claims_on", lambda _, creator: m.ClaimMemory(creator, ()))
+    patch.setattr(Mourning, "claims_on", lambda _, creator, *__: m.ClaimMemory(creator, ()))
 
 
 def freed_memory_is_told_to_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -257,7 +258,7 @@ def killed_actors_arguments_go_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def owners_death_fails_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "fail_objects_of", nothing)
+    patch.setattr(Mourning, "fail_objects_of", nothing)
 
 
 def failed_argument_stops_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -504,6 +505,43 @@ def a_late_kill_ends_the_next_life(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lives, "on_kill", mutant)
 
 
+def free_does_not_wait_for_readers(patch: pytest.MonkeyPatch) -> None:
+    right = Freeing._take_away
+
+    def mutant(self: Freeing, object_id: bytes, row: Any) -> None:
+        right(self, object_id, row)
+        self._let_go(object_id, row)
+
+    patch.setattr(Freeing, "_take_away", mutant)
+
+
+def freed_values_are_made_again_for_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Freeing, "lend", nothing)
+
+
+def closed_views_of_freed_values_go_unnoticed(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.close_view
+
+    def mutant(self: Ledger, object_id: bytes) -> None:
+        before = dict(self.withheld)
+        right(self, object_id)
+        self.withheld = before
+
+    patch.setattr(Ledger, "close_view", mutant)
+
+
+def queued_calls_keep_what_was_freed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OwnerMachine, "_values_gone", nothing)
+
+
+FREES = 0.15
+"""How often user code frees something, in the seeds that look at that."""
+
+BY_FREEING_SEED: dict[Patch, range] = {
+    free_does_not_wait_for_readers: range(60),
+    queued_calls_keep_what_was_freed: range(60),
+}
+
 BY_SEED: dict[Patch, range] = {
     issuers_are_not_watched: range(60),
     a_ready_worker_is_not_noticed: range(60),
@@ -547,6 +585,9 @@ BY_SEED: dict[Patch, range] = {
 
 BY_SCENARIO: dict[Patch, str] = {
     what_is_lent_twice_stays: "lent_while_it_waited",
+    free_does_not_wait_for_readers: "free_while_a_call_reads_it",
+    closed_views_of_freed_values_go_unnoticed: "free_with_a_view_open",
+    freed_values_are_made_again_for_nobody: "free_then_rebuilt",
     who_waits_for_one_argument_forgets_the_others: "argument_lost_while_another_is_made",
     orphans_own_for_nobody: "owner_dies_while_its_worker_owns_for_others",
     orphans_are_never_killed: "orphan_that_does_not_stop",
@@ -579,6 +620,13 @@ def test_seeds_catch(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seed >= 0, f"no seed of {BY_SEED[mutant]} sees that {mutant.__name__}"
 
 
+@pytest.mark.parametrize("mutant", BY_FREEING_SEED, ids=lambda mutant: mutant.__name__)
+def test_seeds_that_free_catch(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
+    seed, _ = first_catch(BY_FREEING_SEED[mutant], FREES)
+    assert seed >= 0, f"no seed of {BY_FREEING_SEED[mutant]} sees that {mutant.__name__}"
+
+
 @pytest.mark.parametrize("mutant", BY_SCENARIO, ids=lambda mutant: mutant.__name__)
 def test_a_scenario_catches(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = (SCENARIOS / f"{BY_SCENARIO[mutant]}.txt").read_text()
@@ -593,3 +641,4 @@ def test_a_scenario_catches(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("seeds", [range(60)])
 def test_without_a_mutant_these_seeds_see_nothing(seeds: range) -> None:
     assert first_catch(seeds) == (-1, "")
+    assert first_catch(seeds, FREES) == (-1, "")

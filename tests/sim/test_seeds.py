@@ -13,6 +13,7 @@ from zfut.sim.transcript import last_lines
 
 SEEDS = 300
 BLOCK = 50
+FREES = 0.15
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
@@ -24,6 +25,20 @@ def test_seeds(start: int) -> None:
             + f"\nseed {seed}: {outcome.violation}\n"
             + f"again: python -m zfut.sim --seed {seed}"
         )
+
+
+@pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
+def test_seeds_that_free(start: int) -> None:
+    for seed in range(start, start + BLOCK):
+        outcome = run_seed(seed, frees=FREES)
+        assert not outcome.violation, f"--seed {seed} --frees {FREES}: {outcome.violation}"
+
+
+def test_frees_leave_the_rest_of_a_seed_as_it_is() -> None:
+    """The option draws from numbers of its own, so seeds that a test names keep their meaning."""
+    assert run_seed(11, frees=1e-12).events == run_seed(11).events
+    freed = [run_seed(seed, frees=FREES).cluster.ghost.freed for seed in range(20)]
+    assert sum(map(len, freed)) > 20
 
 
 def test_seeds_reach_what_they_are_for() -> None:

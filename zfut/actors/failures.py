@@ -6,7 +6,7 @@ from zfut import errors, task_errors
 
 
 class WordedFailures:
-    """Makes failures that raise zfut's errors; see ``zfut.core.owner.ledger.Failures``."""
+    """Makes failures that raise zfut's errors; see ``zfut.core.owner.failures.Failures``."""
 
     def dependency(self, failure: bytes, task_name: str) -> bytes:
         """Return the failure of a task whose argument failed."""

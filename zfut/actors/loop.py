@@ -31,7 +31,7 @@ from zfut.actors.machine import Machine
 from zfut.actors.mailbox import Mailbox, MailboxError
 from zfut.actors.polling import Polling
 from zfut.core import effects as f
-from zfut.core.events import Event, Unreachable, Woken
+from zfut.core.events import Event, Unreachable, ViewClosed, Woken
 from zfut.shield import NO_SHIELD, Mask, NoShield, Shield, Window, shielded
 from zfut.waiting import Counting, Pending
 
@@ -103,9 +103,9 @@ class Loop:
         elif len(self.inbox) >= FLUSH_AT and not self.driving:
             self.turn()
 
-    def drop(self, object_id: bytes) -> None:
-        """A finaliser says that a reference is gone; it may run anywhere, so it only appends."""
-        self.inbox.append(object_id)
+    def drop(self, gone: bytes | ViewClosed) -> None:
+        """A finaliser says that a reference, or a view, is gone; it may run anywhere: only append."""
+        self.inbox.append(gone)
         if self._polling or self.blocked:
             self._polling = self.blocked = False
             self.wake()

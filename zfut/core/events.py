@@ -45,11 +45,15 @@ class PutStored(Struct, gc=False):
 
 
 class RefArrived(Struct, gc=False):
-    """Unpickling made a reference. ``cover`` (a TaskID or an ObjectID) is what protects it now."""
+    """Unpickling made a reference. ``cover`` (a TaskID or an ObjectID) is what protects it now.
+
+    With ``view`` it is no reference but a view of the value, mapped from the arena.
+    """
 
     object_id: bytes
     owner: Address
     cover: bytes
+    view: bool = False
 
 
 class RefsArrived(Struct, gc=False):
@@ -57,6 +61,18 @@ class RefsArrived(Struct, gc=False):
 
     refs: list[tuple[bytes, Address]]
     cover: bytes
+
+
+class ViewClosed(Struct, gc=False):
+    """A mapped view of a value, and all that was made from it, is gone."""
+
+    object_id: bytes
+
+
+class ObjectsFreed(Struct, gc=False):
+    """User code freed these objects of ours; see ``zfut.free``."""
+
+    object_ids: tuple[bytes, ...]
 
 
 class ValueLost(Struct, gc=False):
@@ -164,6 +180,8 @@ Event: TypeAlias = (
     | PutStored
     | RefArrived
     | RefsArrived
+    | ViewClosed
+    | ObjectsFreed
     | ValueLost
     | AwaitObjects
     | StopWaiting

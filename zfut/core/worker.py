@@ -6,7 +6,7 @@ from zfut.config import Config
 from zfut.core import events as e
 from zfut.core.effects import Complete, Effect, EndProcess
 from zfut.core.executor.machine import ExecutorMachine
-from zfut.core.owner.ledger import Failures
+from zfut.core.owner.failures import Failures
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import FREED, PENDING, Task
 from zfut.core.owner.why import Cause, Question

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
 from zfut.core import effects as f
-from zfut.core.events import Received, Woken
+from zfut.core.events import Received, ViewClosed, Woken
 from zfut.core.node.machine import NodeMachine
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.worker import WorkerMachine
@@ -94,9 +94,9 @@ class InlineLoop:
             batch.count(self.inbox.append)
         self.inbox.append(event)
 
-    def drop(self, object_id: bytes) -> None:
-        """A finaliser says that a reference is gone."""
-        self.inbox.append(object_id)
+    def drop(self, gone: bytes | ViewClosed) -> None:
+        """A finaliser says that a reference is gone, or a view."""
+        self.inbox.append(gone)
 
     def wake(self) -> None:
         """Nobody sleeps on a mailbox here."""

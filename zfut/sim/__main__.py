@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="the first (default: 0)")
     parser.add_argument("--seed", type=int, default=None, help="only this one")
     parser.add_argument("--steps", type=int, default=TURNS_MAX, help="turns before giving up")
+    parser.add_argument("--frees", type=float, default=0.0, help="chance of a free() (0 to 1)")
     parser.add_argument("--lines", type=int, default=60, help="transcript lines to show")
     parser.add_argument("--keep-going", action="store_true", help="count every failing seed")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the transcript")
@@ -31,12 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     events = failed = ran = 0
     for seed in range(given.start, given.start + given.seeds):
-        outcome = run_seed(seed, given.steps)
+        outcome = run_seed(seed, given.steps, given.frees)
         events += outcome.events
         ran += 1
         if outcome.violation:
             failed += 1
-            _tell(outcome, given.lines, brief=given.keep_going)
+            _tell(outcome, given)
             if not given.keep_going:
                 break
         elif given.verbose:
@@ -49,13 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _tell(outcome: Outcome, lines: int, *, brief: bool) -> None:
-    if brief:
+def _tell(outcome: Outcome, given: argparse.Namespace) -> None:
+    if given.keep_going:
         say(f"seed {outcome.seed}: {outcome.violation.splitlines()[0][:150]}\n")
         return
-    say("\n".join(last_lines(outcome.cluster, lines)) + "\n")
+    say("\n".join(last_lines(outcome.cluster, given.lines)) + "\n")
     say(f"\nseed {outcome.seed}: {outcome.violation}\n")
-    say(f"again: python -m zfut.sim --seed {outcome.seed}\n")
+    frees = f" --frees {given.frees}" if given.frees else ""
+    say(f"again: python -m zfut.sim --seed {outcome.seed}{frees}\n")
 
 
 if __name__ == "__main__":

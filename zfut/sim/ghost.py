@@ -68,6 +68,7 @@ class Ghost:
         self.exit_wanted: dict[bytes, int] = {}
         self.exits: dict[int, None] = {}
         self.lost: dict[bytes, None] = {}
+        self.freed: dict[bytes, None] = {}
         self.answered: dict[bytes, None] = {}
         self.killed = 0
         self.gone = 0
@@ -255,6 +256,8 @@ class Ghost:
             return self._cluster.setting.capacity < 1 << 28
         if kind == "ReconstructionFailedError":
             return self._not_made_again(failure)
+        if kind == "ObjectFreedError":
+            return failure[1] in self.freed
         if told is None:
             return False
         if kind == "ActorDiedError":
@@ -300,6 +303,8 @@ class Ghost:
             return self._was_interrupted(self.actors[failure[1]], 0)
         if kind == "ReconstructionFailedError":
             return self._not_made_again(failure)
+        if kind == "ObjectFreedError":
+            return failure[1] in self.freed
         if kind == "StoreFull":
             return self._cluster.setting.capacity < 1 << 28
         return kind == "ActorDiedError" and self._actor_ended(failure)

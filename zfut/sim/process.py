@@ -141,14 +141,14 @@ class Process:
         self.inbox.append(event)
         self.cluster.soon(self)
 
-    def drop(self, object_id: bytes) -> None:
-        """A handle is gone."""
+    def drop(self, object_id: bytes, *, view: bool = False) -> None:
+        """A handle, or a view, is gone."""
         left = self.uses[object_id] - 1
         if left:
             self.uses[object_id] = left
         else:
             del self.uses[object_id]
-        self.post(object_id)
+        self.post(e.ViewClosed(object_id) if view else object_id)
 
     def new_task_id(self) -> bytes:
         """Name a task or put of this process."""
@@ -172,11 +172,19 @@ class Process:
             for i in range(task.num_returns)
         ]
 
-    def arrive(self, object_id: bytes, owner: Address, cover: bytes, giver: bytes) -> Handle:
-        """A reference was unpickled here."""
-        self.post(e.RefArrived(object_id, owner, cover))
+    def arrive(
+        self,
+        object_id: bytes,
+        owner: Address,
+        cover: bytes,
+        giver: bytes,
+        *,
+        view: bool = False,
+    ) -> Handle:
+        """A reference was unpickled here, or a view opened."""
+        self.post(e.RefArrived(object_id, owner, cover, view))
         self.cluster.ghost.given(self.uid, object_id, giver)
-        return Handle(self, object_id, owner)
+        return Handle(self, object_id, owner, view=view)
 
     # ---------------------------------------------------------------- values
 
@@ -256,14 +264,16 @@ class Process:
         row = self.owner.rows.get(object_id)
         if row is not None and (row.owner is None or row.registered()):
             row.local += 1
-            view = Handle(self, object_id, stored.owner)
+            row.views += 1
+            view = Handle(self, object_id, stored.owner, view=True)
         else:
-            view = self.arrive(object_id, stored.owner, cover, stored.owner.uid)
+            giver = stored.owner.uid
+            view = self.arrive(object_id, stored.owner, cover, giver, view=True)
         return self._look(stored, view, object_id)
 
     def read_argument(self, stored: Stored, cover: bytes) -> Opened:
         """Open a call's argument: the call covers it, see ``keep_arguments``."""
-        view = Handle(self, stored.object_id, stored.owner, weak=True)
+        view = Handle(self, stored.object_id, stored.owner, weak=True, view=True)
         self.cluster.ghost.given(self.uid, stored.object_id, stored.owner.uid)
         return self._look(stored, view, cover)
 
@@ -280,7 +290,7 @@ class Process:
         """The call is over: views of its arguments that live on are uses of their objects."""
         for view in views:
             if view.live:
-                self.post(e.RefArrived(view.object_id, view.owner, task_id))
+                self.post(e.RefArrived(view.object_id, view.owner, task_id, view=True))
                 view.count()
 
     # ---------------------------------------------------------------- waiting

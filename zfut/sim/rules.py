@@ -1,6 +1,6 @@
 """What must hold of one process's tables after its turn, where they name other processes.
 
-Letters name the families of the design: R references, T tasks, G lineage, M membership.
+Letters name the families of the design: R references, T tasks, G lineage, M membership, F freed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def tables_agree(process: Process) -> None:
         _owned_or_borrowed(process, object_id, row)
         _borrowers_live(process, object_id, row)
         _value_is_kept(process, object_id, row)
+        _freed_is_let_go(process, object_id, row)
     if ledger.lineage.bytes > owner.ledger.config.lineage_max_bytes:
         violate(f"{process.name}: lineage takes {ledger.lineage.bytes} bytes")
     _lineage_is_whole(process, ledger)
@@ -52,6 +53,13 @@ def _value_is_kept(process: Process, object_id: bytes, row: ObjectRow) -> None:
     bounded = process.owner.ledger.config.lineage_max_bytes < Config().lineage_max_bytes
     if freed and not bounded and object_id not in process.cluster.ghost.lost:
         violate(f"{process.name}: {object_id.hex()} is freed, and nothing makes it again")
+
+
+def _freed_is_let_go(process: Process, object_id: bytes, row: ObjectRow) -> None:
+    """F1: the memory of what user code freed is kept for somebody who may read it."""
+    read = row.submitted or row.borrowers or row.contained_in or row.views
+    if isinstance(row.spent, Stored) and not read:
+        violate(f"{process.name} keeps the memory of {object_id.hex()}, which nobody may read")
 
 
 def _borrowers_live(process: Process, object_id: bytes, row: ObjectRow) -> None:
@@ -112,8 +120,9 @@ def _in_row(row: ObjectRow) -> Iterator[tuple[bytes, str]]:
     for token, borrower in (row.borrowers or {}).items():
         yield borrower, "borrowers"
         yield token[:PROC_BYTES], "issuers"
-    if isinstance(row.value, Stored):
-        yield row.value.creator, "values"
+    for value in (row.value, row.spent):
+        if isinstance(value, Stored):
+            yield value.creator, "values"
 
 
 class Retries:

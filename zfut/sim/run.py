@@ -25,11 +25,15 @@ class Outcome(Struct):
     cluster: Cluster
 
 
-def run_seed(seed: int, turns_max: int = TURNS_MAX) -> Outcome:
-    """Run a seed; never raises for what the machines do wrong."""
+def run_seed(seed: int, turns_max: int = TURNS_MAX, frees: float = 0.0) -> Outcome:
+    """Run a seed; never raises for what the machines do wrong.
+
+    ``frees`` is how often user code frees one of its objects between two things that it does.
+    """
     rng = Random(seed)  # noqa: S311  a seed is meant to be known
     setting, chances, strikes = draw_setting(rng)
-    workload = Workload(rng, chances)
+    chances.frees = frees
+    workload = Workload(rng, chances, seed)
     cluster = Cluster(setting, rng, workload.run_call)
     faults = Faults(cluster, strikes)
     violation = ""

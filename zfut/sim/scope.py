@@ -29,8 +29,9 @@ ONE_CPU = (("CPU", 10_000),)
 class Plans:
     """Names every call and put of a run."""
 
-    def __init__(self, chances: Chances) -> None:
+    def __init__(self, chances: Chances, seed: int = 0) -> None:
         self.chances = chances
+        self.frees = Random(f"frees {seed}")  # noqa: S311  a seed is meant to be known
         self._numbers = 0
 
     def new_number(self) -> int:
@@ -109,6 +110,7 @@ class Scope:
         """Do one thing that user code does."""
         if self.rng.random() < self.process.cluster.setting.preempt:
             yield 1 + int(self.rng.random() * 100_000)
+        self._free()
         draw = self.rng.random()
         if draw < 0.35:
             yield from self.submit()
@@ -132,6 +134,16 @@ class Scope:
             self.handles.pop(self.rng.randrange(len(self.handles))).drop()
         elif self.opened:
             self.opened.pop().drop()
+
+    def _free(self) -> None:
+        process, rng = self.process, self.plans.frees
+        if not self.chances.frees or rng.random() >= self.chances.frees:
+            return
+        mine = [h for h in self.handles if not h.is_actor and h.owner.uid == process.uid]
+        if mine:
+            freed = tuple(h.object_id for h in rng.choices(mine, k=1 + rng.randrange(2)))
+            process.cluster.ghost.freed.update(dict.fromkeys(freed))
+            process.post(e.ObjectsFreed(freed))
 
     def _cancel(self) -> None:
         handle = self.pick()

@@ -8,6 +8,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver submit t1 t2 deps=x nested=y cpus=2 retries=0 returns=2
     driver put x [big] nested=y         driver get x y [timeout=5ms]
     driver drop x                       driver wait x y need=1
+    driver free x                       driver close x: drop the views of it
     driver cancel t1                    driver actor a [restarts=1] / driver call a m1 m2
     driver kill a [restart]
     w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
@@ -396,6 +397,19 @@ class Script:
             handle = self._handle(user, name)
             self._cluster.ghost.cancelled(handle.object_id)
             user.thread.process.post(e.Cancelled(handle.object_id))
+        yield 1
+
+    def _do_free(self, user: User, words: list[str]) -> Waits:
+        names = tuple(self._ids[name] for name in words)
+        self._cluster.ghost.freed.update(dict.fromkeys(names))
+        user.thread.process.post(e.ObjectsFreed(names))
+        yield 1
+
+    def _do_close(self, user: User, words: list[str]) -> Waits:
+        for name in words:
+            for opened in user.opened:
+                if opened.view is not None and opened.view.object_id == self._ids[name]:
+                    opened.view.drop()
         yield 1
 
     def _do_lose(self, _: User, words: list[str]) -> Waits:

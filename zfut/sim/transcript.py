@@ -27,6 +27,7 @@ HIDDEN = {
     "depth": None, "label": None, "backlog": None, "encoding": None, "run_ns": None,
     "functions": None, "trace": None, "node": None, "wish_bytes": None, "attempt": 0,
     "payload": None, "size_bytes": None, "detail": None, "key": None, "protocol": None,
+    "view": None,
 }  # fmt: skip
 """Fields that tell a reader nothing: always, or when they have this value."""
 
@@ -135,8 +136,8 @@ def brief(message: Struct, names: Names) -> str:
 
 def event_line(process: Process, event: Any, names: Names) -> str:
     """Show what happened to a process."""
-    if isinstance(event, bytes):
-        what = f"dropped {names.any(event)}"
+    if isinstance(event, bytes | e.ViewClosed):
+        what = f"dropped {names.any(event if isinstance(event, bytes) else event.object_id)}"
     elif isinstance(event, e.Received):
         text = brief(event.message, names)
         what = f"{text} from {names.process(event.sender)}"

@@ -77,7 +77,7 @@ def unpack_plan(data: bytes) -> Plan:
 
 
 class SymbolicFailures:
-    """Makes failures of kinds and fields; see ``zfut.core.owner.ledger.Failures``."""
+    """Makes failures of kinds and fields; see ``zfut.core.owner.failures.Failures``."""
 
     def dependency(self, failure: bytes, task_name: str) -> bytes:
         """Return the failure of a task whose argument failed."""
@@ -121,10 +121,16 @@ class ExitWanted(Exception):  # noqa: N818  exit_actor() and sys.exit() raise it
 class Handle:
     """A reference or a mapped view, held by user code of one process until it is dropped."""
 
-    __slots__ = ("live", "object_id", "owner", "process", "risky", "weak")
+    __slots__ = ("live", "object_id", "owner", "process", "risky", "view", "weak")
 
     def __init__(
-        self, process: Process, object_id: bytes, owner: Address, *, weak: bool = False
+        self,
+        process: Process,
+        object_id: bytes,
+        owner: Address,
+        *,
+        weak: bool = False,
+        view: bool = False,
     ) -> None:
         self.process = process
         self.object_id = object_id
@@ -132,6 +138,7 @@ class Handle:
         self.risky = False
         self.live = True
         self.weak = weak
+        self.view = view
         if not weak:
             process.uses[object_id] = process.uses.get(object_id, 0) + 1
 
@@ -145,7 +152,7 @@ class Handle:
         if self.live:
             self.live = False
             if not self.weak:
-                self.process.drop(self.object_id)
+                self.process.drop(self.object_id, view=self.view)
 
     @property
     def ref(self) -> Ref:
@@ -190,3 +197,4 @@ class Chances(Struct):
     restarts: bool = False
     chains: bool = False
     retries: int = 3
+    frees: float = 0.0  # has random numbers of its own: the rest of a seed stays as it is

@@ -38,10 +38,10 @@ EXIT_ACTOR = 222
 class Workload:
     """Plans programs and runs them."""
 
-    def __init__(self, rng: Random, chances: Chances) -> None:
+    def __init__(self, rng: Random, chances: Chances, seed: int = 0) -> None:
         self._rng = rng
         self.chances = chances
-        self._plans = Plans(chances)
+        self._plans = Plans(chances, seed)
 
     def program(self, thread: Thread) -> Code:
         """A driver's program: submits, waits, drops everything, ends."""

@@ -320,7 +320,9 @@ class Granting:
     def _revoke_what_was_lent_twice(self) -> None:
         """The youngest lease with a CPU ends with its task: a task that had waited has its CPU."""
         for lease in reversed(self.leases.granted.values()):
-            if cpu_part(lease.demand) and not (lease.actor_id or lease.blocked or lease.revoked):
+            if cpu_part(lease.demand) and not (
+                lease.actor_id or lease.blocked or lease.revoked
+            ):
                 lease.revoked = True
                 self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
                 return

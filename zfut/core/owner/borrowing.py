@@ -40,8 +40,10 @@ class Borrowing:
 
     # ---------------------------------------------------------------- borrower side
 
-    def arrive(self, refs: Iterable[tuple[bytes, Address]], cover: bytes) -> None:
-        """References were unpickled here, protected by ``cover`` for now."""
+    def arrive(
+        self, refs: Iterable[tuple[bytes, Address]], cover: bytes, *, views: int = 0
+    ) -> None:
+        """References were unpickled here, protected by ``cover`` for now; or it is a view."""
         rows = self._ledger.objects.rows
         covered: dict[bytes, None] = {}
         for object_id, owner in refs:
@@ -49,6 +51,7 @@ class Borrowing:
             if row is None:
                 row = self._ledger.row_of(object_id, owner)
             row.local += 1
+            row.views += views
             if row.owner is None or row.registered():
                 continue
             if cover and cover not in self.void:

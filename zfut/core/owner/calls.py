@@ -8,6 +8,8 @@ and may have run.  Until the next life has begun, new calls without retries fail
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from zfut.core.owner.actors import Actors, handle_id
 from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
@@ -210,12 +212,12 @@ class Calls:
                 self._ledger.hold_argument(handle_id(task.actor_id), task.actor_owner)
             self._doomed.setdefault(worker, {})[task.task_id] = task
 
-    def value_lost(self, object_id: bytes) -> None:
+    def values_lost(self, gone: Collection[bytes]) -> None:
         """Calls that were about to be sent take a value that is lost: they wait again."""
         for actor in self.actors.actors.values():
             for task in list(actor.queue):
                 ready = not (task.waiting_on or task.given_up())
-                if ready and any(dep[1] == object_id for dep in task.deps):
+                if ready and any(dep[1] in gone for dep in task.deps):
                     still_ready(self._ledger, task)
 
     def _unavailable(self, actor: Actor, task: Task, why: str) -> bytes:

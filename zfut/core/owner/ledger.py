@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from zfut.config import Config
 from zfut.core.effects import Complete, Outbox
+from zfut.core.owner.failures import Failures
 from zfut.core.owner.lineage import Lineage
 from zfut.core.owner.memory import Memory
 from zfut.core.owner.objects import Objects
@@ -32,16 +33,6 @@ from zfut.core.owner.records import (
 )
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, Failed, Inline, RefInfo, Stored, Value
-
-
-class Failures(Protocol):
-    """How the machine words what went wrong; the words are not its business."""
-
-    def dependency(self, failure: bytes, task_name: str) -> bytes:
-        """Return the failure of a task whose argument failed."""
-
-    def system(self, kind: str, *fields: object) -> bytes:
-        """Return the failure that raises the zfut error of class ``kind`` with these fields."""
 
 
 class Ledger:
@@ -69,6 +60,8 @@ class Ledger:
         self._to_downgrade: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_free: dict[bytes, list[int]] = {}
         self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
+        self.withheld: dict[bytes, None] = {}  # freed by user code, and not done with: Freeing
+        self.lent: dict[bytes, list[Task]] = {}  # freed; calls that run again take it: Freeing
         self._tokens = 0
 
     # ---------------------------------------------------------------- names
@@ -120,6 +113,15 @@ class Ledger:
         if row.local <= 0 and not row.in_use():
             self.release(object_id, row)
 
+    def close_view(self, object_id: bytes) -> None:
+        """One mapped view of the value in this process is gone."""
+        row = self.objects.rows.get(object_id)
+        if row is not None:
+            row.views -= 1
+            if row.freed:
+                self.withheld[object_id] = None
+        self.drop(object_id)
+
     def hold_argument(self, object_id: bytes, owner: Address) -> ObjectRow:
         """An unfinished call of ours carries this reference."""
         row = self.row_of(object_id, owner)
@@ -143,6 +145,9 @@ class Ledger:
         for _, object_id, owner in task.deps:
             row = self.hold_argument(object_id, owner)
             if row.state in (PENDING, FREED):
+                if self.is_gone(object_id, row):
+                    failure = failure or self.was_freed(object_id)
+                    continue
                 task.waiting_on += 1
                 if row.waiters is None:
                     row.waiters = [task]
@@ -189,18 +194,18 @@ class Ledger:
             object_id, row = stack.pop()
             if row.lineage or row.lineage_tokens:
                 if row.owner is not None or row.made_by is not None:
-                    stack.extend(self._forget(object_id, row))
+                    stack.extend(self.forget(object_id, row))
                 continue  # nothing can make it again: it stays as it is
             if rows.pop(object_id, None) is None:
                 continue
             self.inner.pop(object_id, None)
             if row.state == ACTOR:
                 self.handles_gone.append(object_id)
-            stack.extend(self._forget(object_id, row))
+            stack.extend(self.forget(object_id, row))
             if row.made_by is not None:
                 stack.extend(self.lineage.forgotten(row))
 
-    def _forget(self, object_id: bytes, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
+    def forget(self, object_id: bytes, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """Let the value go, and what protects it. Returns what it held as the last."""
         if object_id in self.covered:
             self.uncovered.append((object_id, row))
@@ -210,7 +215,7 @@ class Ledger:
 
     def forget_value(self, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """The value is not needed, or lost. Returns what it held as the last."""
-        value = row.value
+        value, row.spent = row.spent or row.value, None
         if isinstance(value, Stored) and (row.owner is None or value.creator in self.dead):
             self.free_memory(value)  # ours, or claimed when its writer died
         contains, row.contains = row.contains, ()
@@ -221,6 +226,8 @@ class Ledger:
             inner = self.objects.rows.get(inner_id)
             if inner is not None:
                 inner.contained_in -= 1
+                if inner.freed:
+                    self.withheld[inner_id] = None
                 if not inner.in_use():
                     unheld.append((inner_id, inner))
         return unheld
@@ -368,6 +375,8 @@ class Ledger:
             row = self.objects.rows.get(object_id)
             if row is None:
                 self.out.send(sender, m.ObjectReady(object_id, 1, None))
+            elif self.is_gone(object_id, row):
+                self.say_freed(sender, object_id, row)
             elif row.state in (PENDING, FREED):
                 self.watch(sender)
                 row.askers = [*(row.askers or ()), sender]
@@ -394,6 +403,19 @@ class Ledger:
         else:
             value = Failed(len(data), refs)
         self.out.send(to, m.ObjectReady(object_id, row.version, value), (data,))
+
+    def is_gone(self, object_id: bytes, row: ObjectRow) -> bool:
+        """Whether user code freed the object, and no call that runs again needs it."""
+        return row.freed and object_id not in self.lent
+
+    def was_freed(self, object_id: bytes) -> bytes:
+        """Word the end of an object that user code freed."""
+        return self.failures.system("ObjectFreedError", object_id)
+
+    def say_freed(self, to: bytes, object_id: bytes, row: ObjectRow) -> None:
+        """Tell a borrower that asks that user code freed the object."""
+        data = self.was_freed(object_id)
+        self.out.send(to, m.ObjectReady(object_id, row.version, Failed(len(data))), (data,))
 
     def owner_of(self, object_id: bytes) -> Address:
         """Return who owns an object that is known here."""
@@ -452,29 +474,6 @@ class Ledger:
             if uid not in self.dead:
                 self.out.send(uid, message(tuple(items)))
         gathered.clear()
-
-    def fail_objects_of(self, owner: bytes) -> None:
-        """The owner died: its objects that we borrow cannot be asked for any more."""
-        for object_id, row in list(self.objects.rows.items()):
-            if row.owner is not None and row.owner.uid == owner and row.state == PENDING:
-                self.fail_row(row, self.owner_died(object_id, owner))
-
-    def claims_on(self, creator: bytes, fence: int) -> m.ClaimMemory:
-        """List what a dead process wrote, or had claimed as its owner, that we still need."""
-        pieces = [
-            (row.value.offset, row.value.size_bytes)
-            for row in self.objects.rows.values()
-            if isinstance(row.value, Stored)
-            and (
-                row.value.creator == creator
-                or (
-                    row.owner is not None
-                    and row.owner.uid == creator
-                    and row.value.creator in self.dead
-                )
-            )
-        ]
-        return m.ClaimMemory(creator, tuple(pieces), fence)
 
     def check(self) -> None:
         """Assert the tables' invariants."""

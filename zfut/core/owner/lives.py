@@ -15,6 +15,7 @@ from __future__ import annotations
 from zfut.core.owner.actors import handle_id
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.fate import fatal_argument
+from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.readiness import still_ready
 from zfut.core.owner.records import ACTOR, Actor, Task
@@ -31,8 +32,9 @@ RESTARTED = "zfut.kill() asked for a restart"
 class Lives:
     """Decides where an actor of ours lives, whether again, and when it ends."""
 
-    def __init__(self, ledger: Ledger, tasks: Tasks, calls: Calls) -> None:
+    def __init__(self, ledger: Ledger, tasks: Tasks, calls: Calls, freeing: Freeing) -> None:
         self._ledger = ledger
+        self._freeing = freeing
         self._tasks = tasks
         self._calls = calls
         self._actors = calls.actors
@@ -123,6 +125,8 @@ class Lives:
         actor = self._actors.by_worker.get(sender)
         if actor is None or result.task_id != actor.actor_id:
             return False
+        if actor.creation is not None:
+            actor.creation.again = False
         if result.status == OK:
             actor.created = True
             actor.between = False
@@ -230,7 +234,7 @@ class Lives:
             return
         creation = actor.creation
         if creation is not None and actor.creation_held:
-            actor.creation_held = False
+            actor.creation_held = creation.again = False
             creation.over = True
             reads = b"" if actor.created else actor.worker
             self._calls.let_arguments_go(reads, creation)
@@ -267,6 +271,8 @@ class Lives:
         actor.incarnation += 1
         actor.detail = why
         self._tell_followers(actor)
+        creation.again = True
+        self._freeing.lend(creation)  # it holds what its constructor takes for this
         self.request(creation)
 
     def handles_gone(self) -> None:

@@ -7,7 +7,7 @@ messages.  ``step`` is both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -16,7 +16,9 @@ from zfut.core import events as e
 from zfut.core.effects import Complete, Effect, Forget, Interrupt
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
-from zfut.core.owner.ledger import Failures, Ledger
+from zfut.core.owner.failures import Failures
+from zfut.core.owner.freeing import Freeing
+from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lives import Lives
 from zfut.core.owner.mourning import Mourning
 from zfut.core.owner.readiness import still_ready, value_lost
@@ -43,9 +45,10 @@ class OwnerMachine:
         self.borrowing = Borrowing(self.ledger)
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
-        self.lives = Lives(self.ledger, self.tasks, self.calls)
+        self.freeing = Freeing(self.ledger, self._values_gone)
+        self.lives = Lives(self.ledger, self.tasks, self.calls, self.freeing)
         self.mourning = Mourning(self.ledger, self.borrowing, self.tasks, self.calls)
-        self.recovery = Recovery(self.ledger, self.calls, self._ready)
+        self.recovery = Recovery(self.ledger, self.calls, self.freeing, self._ready)
         self.why = Why(self.ledger, self.tasks, self.calls.actors)
         self.tell_task: Callable[[bytes], Cause] = _runs_nothing
         self.rows = self.ledger.objects.rows
@@ -65,6 +68,8 @@ class OwnerMachine:
             self._on_task(event)  # type: ignore[arg-type]
         elif kind is e.Received:
             self._on_received(event, now)  # type: ignore[arg-type]
+        elif kind is e.ViewClosed:
+            self.ledger.close_view(event.object_id)  # type: ignore[union-attr]
         else:
             self._on_other(event, now)  # type: ignore[arg-type]
 
@@ -83,6 +88,8 @@ class OwnerMachine:
                 self._route_unblocked()
             if ledger.handles_gone:
                 self.lives.handles_gone()
+            if ledger.withheld:
+                self.freeing.settle()
             if self.calls.actors.dirty:
                 self.calls.settle()
             if self.tasks.submission.dirty:
@@ -93,6 +100,7 @@ class OwnerMachine:
                 break
         if ledger.lineage.bytes > self._lineage_max:
             ledger.drop_lineage()
+            self.freeing.settle()
         self.borrowing.flush()
         ledger.flush()
         if self.mourning.answers:
@@ -156,7 +164,7 @@ class OwnerMachine:
         while unblocked:
             task, failure = unblocked.popleft()
             if failure is None:
-                if not task.given_up() and still_ready(self.ledger, task):
+                if not task.given_up() and self._has_all(task):
                     self._ready(task)
                 continue
             if task.given_up():
@@ -172,6 +180,12 @@ class OwnerMachine:
                     self.lives.die(actor, "constructor failed", "")
             else:
                 self.tasks.fail(task, failed)
+
+    def _has_all(self, task: Task) -> bool:
+        """Whether what came first is still there, now that the last has come."""
+        if task.creation is not None:  # it is asked when the actor has a process
+            return True
+        return not task.deps or still_ready(self.ledger, task)
 
     def _on_other(self, event: e.Event, now: int) -> None:
         match event:
@@ -189,8 +203,10 @@ class OwnerMachine:
                 row = self.rows[event.stored.object_id]
                 row.site = event.site
                 self.ledger.set_value(row, event.stored.encoding, event.stored)
-            case e.RefArrived(object_id, owner, cover):
-                self.borrowing.arrive(((object_id, owner),), cover)
+            case e.RefArrived(object_id, owner, cover, view):
+                self.borrowing.arrive(((object_id, owner),), cover, views=int(view))
+            case e.ObjectsFreed(object_ids):
+                self.freeing.free(object_ids)
             case e.RefsArrived(refs, cover):
                 self.borrowing.arrive(refs, cover)
             case e.AllocateMemory():
@@ -208,8 +224,7 @@ class OwnerMachine:
             case e.ValueLost(object_id, attempt):
                 self.recovery.lost(object_id, attempt)
                 value_lost(self.ledger, object_id)
-                self.tasks.value_lost(object_id)
-                self.calls.value_lost(object_id)
+                self._values_gone((object_id,))
             case e.AskedOwner(call_id, to, topic, name):
                 self._asked[call_id] = b""
                 self.ledger.out.send(to, m.AskOwner(call_id, topic, name))
@@ -219,6 +234,11 @@ class OwnerMachine:
                 self.ledger.out.send(self.ledger.node, m.KillWorker(uid, UNREACHABLE))
             case _:
                 raise AssertionError(event)
+
+    def _values_gone(self, gone: Collection[bytes]) -> None:
+        """Calls of ours that were about to be sent take values that are not there."""
+        self.tasks.values_lost(gone)
+        self.calls.values_lost(gone)
 
     def _on_put(self, object_id: bytes, refs: tuple[tuple[bytes, Address], ...]) -> None:
         row = self.ledger.objects.own(object_id, None)
@@ -413,7 +433,7 @@ class OwnerMachine:
         self.lives.on_process_died(uid, self.calls.on_process_died(uid, why), why)
         self.borrowing.audit(uid, why)
         self.borrowing.drop_borrower(uid)
-        ledger.fail_objects_of(uid)
+        self.mourning.fail_objects_of(uid)
         self.borrowing.owner_died(uid)
         ledger.out.add(Forget(uid))
 

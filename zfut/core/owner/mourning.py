@@ -17,7 +17,7 @@ from __future__ import annotations
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Ledger
-from zfut.core.owner.records import READY
+from zfut.core.owner.records import PENDING, READY
 from zfut.core.owner.tasks import Tasks
 from zfut.wire import messages as m
 from zfut.wire.specs import Stored
@@ -36,6 +36,12 @@ class Mourning:
         self.held: dict[bytes, list[bytes]] = {}  # dead -> what is held until its fence
         self.orphans: dict[bytes, list[bytes]] = {}  # call of a dead caller -> what it uses
         self.answers: list[tuple[bytes, int, dict[bytes, None]]] = []
+
+    def fail_objects_of(self, owner: bytes) -> None:
+        """The owner died: its objects that we borrow cannot be asked for any more."""
+        for object_id, row in list(self._ledger.objects.rows.items()):
+            if row.owner is not None and row.owner.uid == owner and row.state == PENDING:
+                self._ledger.fail_row(row, self._ledger.owner_died(object_id, owner))
 
     # ---------------------------------------------------------------- who lent to the dead
 
@@ -74,6 +80,7 @@ class Mourning:
         for value in arguments:
             row = ledger.row_of(value.object_id, value.owner)
             row.local += 1
+            row.views += 1
             used.append(value.object_id)
             ledger.watch(value.creator)
             if row.owner is not None and row.state < READY:
@@ -85,7 +92,7 @@ class Mourning:
         """Such a call ended."""
         self._borrowing.void.pop(task_id, None)
         for object_id in self.orphans.pop(task_id, ()):
-            self._ledger.drop(object_id)
+            self._ledger.close_view(object_id)
 
     def owe(self, dead: bytes, fence: int) -> None:
         """The node waits for our answer to the notice of a death."""
@@ -99,4 +106,21 @@ class Mourning:
             if any(token in waiting for token in tokens):
                 return
             del self.answers[0]
-            self._ledger.out.send(self._ledger.node, self._ledger.claims_on(dead, fence))
+            self._ledger.out.send(self._ledger.node, self.claims_on(dead, fence))
+
+    def claims_on(self, creator: bytes, fence: int) -> m.ClaimMemory:
+        """List what a dead process wrote, or had claimed as its owner, that we still need."""
+        ledger = self._ledger
+        pieces = []
+        for row in ledger.objects.rows.values():
+            value = row.spent or row.value
+            if isinstance(value, Stored) and (
+                value.creator == creator
+                or (
+                    row.owner is not None
+                    and row.owner.uid == creator
+                    and value.creator in ledger.dead
+                )
+            ):
+                pieces.append((value.offset, value.size_bytes))
+        return m.ClaimMemory(creator, tuple(pieces), fence)

@@ -5,6 +5,7 @@
        '------- fail -----------------> FAILED          ACTOR: a handle, from the start
 
     STORED --- lost, or only lineage needs it ---> FREED --- needed again ---> PENDING
+    any of these --- freed by user code ---> FAILED; see ``zfut.core.owner.freeing``
 
 The process that submits the task that makes an object owns it.  The owner alone decides where the
 object is and when it may be forgotten; every other process asks it (paper, section 4).  There is
@@ -131,7 +132,10 @@ class Objects:
         """Assert the invariants above. The simulator calls this after every event."""
         for object_id, row in self.rows.items():
             where = (object_id.hex(), STATE_NAMES[row.state])
-            assert min(row.local, row.submitted, row.contained_in) >= 0, where
+            assert min(row.submitted, row.contained_in, row.views) >= 0, where
+            assert row.local >= row.views, where
+            assert row.owner is None or not row.freed, where
+            assert row.spent is None or (row.freed and row.state == FAILED), where
             assert row.state == PENDING or not row.waiters, where
             assert row.owner is None or not row.borrowers, where
             assert row.owner is not None or not row.tokens, where

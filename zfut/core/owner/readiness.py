@@ -7,6 +7,8 @@ argument as well, or fails with it at once.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import FAILED, FREED, PENDING, ObjectRow, Task
 
@@ -48,6 +50,17 @@ def value_lost(ledger: Ledger, object_id: bytes) -> None:
             continue
         for _ in range(times):
             _wait_for(ledger, task, object_id, lost)
+
+
+def values_freed(ledger: Ledger, gone: Collection[bytes]) -> None:
+    """Calls that wait for other arguments take values that failed now: they fail, too."""
+    rows = ledger.objects.rows
+    found = [waiter for row in rows.values() for waiter in row.waiters or ()]
+    for task in found:
+        if isinstance(task, Task):
+            failed = next((dep[1] for dep in task.deps if dep[1] in gone), b"")
+            if failed:
+                ledger.unblocked.append((task, _failure(rows[failed])))
 
 
 def start_over(ledger: Ledger, task: Task) -> None:

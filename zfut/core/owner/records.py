@@ -135,6 +135,7 @@ class ObjectRow(Struct, gc=False):
 
     state: int = PENDING  # Objects.set_value, fail
     local: int = 0  # handles and mapped views in this process
+    views: int = 0  # mapped views alone
     submitted: int = 0  # unfinished calls of ours that carry it
     contained_in: int = 0  # values of ours that hold it
     encoding: int = 0  # set_value
@@ -153,6 +154,8 @@ class ObjectRow(Struct, gc=False):
     lineage_tokens: dict[bytes, bytes] | None = None  # owner side: token -> borrower's lineage
     site: str = ""  # where user code made it, if the session records that
     downgraded: bool = False  # borrower side: our tokens stand for lineage only
+    freed: bool = False  # owner side: user code freed it
+    spent: bytes | Stored | None = None  # its value, while somebody may read it: Freeing
 
     def in_use(self) -> bool:
         """Whether any hold on the value is left."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from zfut.core.owner.actors import is_handle
 from zfut.core.owner.calls import Calls
+from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.readiness import start_over
 from zfut.core.owner.records import FREED, PENDING, STORED, ObjectRow, Task
@@ -22,9 +23,12 @@ from zfut.wire.specs import Address, Stored
 class Recovery:
     """Decides what runs again."""
 
-    def __init__(self, ledger: Ledger, calls: Calls, ready: Callable[[Task], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, calls: Calls, freeing: Freeing, ready: Callable[[Task], None]
+    ) -> None:
         self._ledger = ledger
         self._calls = calls
+        self._freeing = freeing
         self._ready = ready
         self._rows = ledger.objects.rows
 
@@ -52,13 +56,16 @@ class Recovery:
             if row.owner is not None:
                 self._revive(wanted, row, row.owner)
                 continue
-            why = "" if self._is_under_way(row) else self._obstacle(row)
+            why = self._why_not(row)
             if row.made_by is None or why:
                 failure = self._ledger.failures.system("ReconstructionFailedError", wanted, why)
                 self._ledger.fail_row(row, failure)
                 self._ledger.answer_askers(wanted, row)
                 continue
             stack.extend(self._run_again(row.made_by))
+
+    def _why_not(self, row: ObjectRow) -> str:
+        return "" if self._is_under_way(row) else self._obstacle(row)
 
     def _is_under_way(self, row: ObjectRow) -> bool:
         """Whether the call that makes it runs again already, for another of its results."""
@@ -141,6 +148,7 @@ class Recovery:
             start_over(self._ledger, task)
         task.attempt += 1
         task.retries_left -= 1 if task.retries_left > 0 else 0
+        self._freeing.lend(task, self._why_not)
         for object_id, owner in task.nested:
             self._ledger.hold_argument(object_id, owner)
         missing, failure = self._ledger.hold_deps(task)

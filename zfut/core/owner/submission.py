@@ -14,6 +14,7 @@ Invariants, checked by ``Submission.check``:
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 
 from zfut.config import Config
 from zfut.core.owner.records import Key, Lease, Task
@@ -57,11 +58,11 @@ class Submission:
             if task.template.schedule_timeout_ns:
                 self.hurried.append(task)
 
-    def take_out(self, object_id: bytes) -> list[Task]:
-        """Take those that take this value out of their queues: it was lost."""
+    def take_out(self, gone: Collection[bytes]) -> list[Task]:
+        """Take those that take one of these values out of their queues: they were lost."""
         out: list[Task] = []
         for key in self.keys.values():
-            out += [task for task in key.queue if any(d[1] == object_id for d in task.deps)]
+            out += [task for task in key.queue if any(d[1] in gone for d in task.deps)]
         for task in out:
             self.remove(task)
         return out

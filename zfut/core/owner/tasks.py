@@ -8,7 +8,7 @@ answer for another attempt than the current one is dropped with clean-up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from zfut.core.effects import Note
 from zfut.core.owner.fate import fatal_argument
@@ -151,9 +151,9 @@ class Tasks:
         ready = [task for task in tasks if not task.deps or still_ready(self._ledger, task)]
         self.submission.requeue(ready)
 
-    def value_lost(self, object_id: bytes) -> None:
+    def values_lost(self, gone: Collection[bytes]) -> None:
         """Tasks that were ready for a worker take a value that is lost: they wait again."""
-        for task in self.submission.take_out(object_id):
+        for task in self.submission.take_out(gone):
             if still_ready(self._ledger, task):
                 self.submission.enqueue(task)
 

@@ -164,13 +164,14 @@ class Why:
                 "id": object_id.hex(),
                 "short": short(object_id),
                 "kind": _kind(object_id, row),
-                "state": STATE_NAMES[row.state].lower(),
+                "state": "freed by free()" if row.freed else STATE_NAMES[row.state].lower(),
                 "bytes": _bytes(row),
                 "owner": object_id[:PROC_BYTES].hex(),
                 "owned": row.owner is None,
                 "task": row.task.template.name if row.task is not None else "",
                 "site": row.site,
                 "handles": row.local,
+                "views": row.views,
                 "calls": row.submitted,
                 "contained_in": row.contained_in,
                 "contains": [name.hex() for name, _ in row.contains],
@@ -203,6 +204,8 @@ def amounts(demand: Demand) -> str:
 
 
 def _state(row: ObjectRow) -> str:
+    if row.freed and row.state == FAILED:
+        return f"freed by zfut.free(){_withheld(row)}"
     if row.state == FAILED:
         return "failed"
     if row.state == FREED:
@@ -212,8 +215,24 @@ def _state(row: ObjectRow) -> str:
     return f"ready ({STATE_NAMES[row.state].lower()}, {_bytes(row)} bytes)"
 
 
+def _withheld(row: ObjectRow) -> str:
+    if row.spent is None:
+        return ""
+    holds = {
+        "calls that carry it": row.submitted,
+        "processes that use it": len(row.borrowers or ()),
+        "values that it is in": row.contained_in,
+        "views of it": row.views,
+        "calls that were given it and may run again": row.lineage,
+    }
+    told = ", ".join(f"{what}: {count}" for what, count in holds.items() if count)
+    return f"; its {_bytes(row)} bytes are kept for {told or 'nobody'}"
+
+
 def _bytes(row: ObjectRow) -> int:
-    value = row.value
+    value = row.value if row.spent is None else row.spent
+    if row.freed and row.state == FAILED and row.spent is None:
+        return 0
     if isinstance(value, Stored):
         return value.size_bytes
     return len(value) if isinstance(value, bytes) else 0

@@ -1,0 +1,170 @@
+"""Values that user code frees, while references to them exist.
+
+    ready --- free ---> FAILED, its value withheld --- nobody may read it ---> its memory is free
+                          ^         |
+                          |         | a call that makes a lost value again takes it
+                          |         v
+                          '------ lent: it has its value again, or is made again
+        the last such call ended
+
+Whoever asks gets ObjectFreedError from then on.  The row and its lineage stay, so what was
+computed from the object can be made again when that is lost.
+
+What must hold: memory is never written over while somebody may read it.  Who may: calls of ours
+that carry the object, processes that are registered for it, whoever has a value open that it is
+in, and views of it in this process.  Handles alone keep no memory.  A small value that lineage
+names stays in its row, as any small value does.
+
+Paper: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.lineage import arguments
+from zfut.core.owner.readiness import values_freed
+from zfut.core.owner.records import (
+    ACTOR,
+    FAILED,
+    FREED,
+    INLINE,
+    PENDING,
+    STORED,
+    ObjectRow,
+    Task,
+)
+from zfut.wire.specs import Stored
+
+
+class Freeing:
+    """Decides when what is freed is gone."""
+
+    def __init__(
+        self, ledger: Ledger, values_gone: Callable[[Collection[bytes]], None]
+    ) -> None:
+        self._ledger = ledger
+        self._values_gone = values_gone
+        self._gone: dict[bytes, None] = {}  # taken away, and calls of ours carry it
+        self._rows = ledger.objects.rows
+
+    # ---------------------------------------------------------------- user code
+
+    def free(self, object_ids: Iterable[bytes]) -> None:
+        """User code frees objects; what it does not own, or what has failed, stays as it is."""
+        again: list[Task] | None = None
+        for object_id in object_ids:
+            row = self._rows.get(object_id)
+            if row is None or row.owner is not None or row.freed:
+                continue
+            if row.state in (FAILED, ACTOR):
+                continue
+            row.freed = True
+            self._ledger.withheld[object_id] = None
+            if row.lineage and row.submitted:
+                if again is None:
+                    retained = self._ledger.lineage.retained.values()
+                    again = [task for task in retained if task.again]
+                takers = [task for task in again if object_id in arguments(task)]
+                if takers:
+                    self._ledger.lent[object_id] = takers
+                    continue
+            if row.state == PENDING:
+                self._give_up_waiting(object_id, row)
+            else:
+                self._take_away(object_id, row)
+        self._tell_calls()
+
+    def _give_up_waiting(self, object_id: bytes, row: ObjectRow) -> None:
+        """It is freed before its value is known: calls that wait for it fail, and so do others."""
+        failure = self._ledger.was_freed(object_id)
+        waiters, row.waiters = row.waiters or [], []
+        for waiter in waiters:
+            if isinstance(waiter, Task):
+                waiter.waiting_on -= 1
+                self._ledger.unblocked.append((waiter, failure))
+            else:
+                row.waiters.append(waiter)  # it is told when the value is known
+        askers, row.askers = row.askers, None
+        for asker in askers or ():
+            if asker not in self._ledger.dead:
+                self._ledger.say_freed(asker, object_id, row)
+
+    def _take_away(self, object_id: bytes, row: ObjectRow) -> None:
+        """Nobody gets the value from here on; who reads it may go on."""
+        value = row.value
+        self._ledger.fail_row(row, self._ledger.was_freed(object_id))
+        row.spent = value
+        self._ledger.answer_askers(object_id, row)
+        if row.submitted:
+            self._gone[object_id] = None
+
+    def _tell_calls(self) -> None:
+        """Calls that take what was taken away, and are not sent yet, fail."""
+        if self._gone:
+            gone, self._gone = self._gone, {}
+            self._values_gone(gone)
+            values_freed(self._ledger, gone)
+
+    # ---------------------------------------------------------------- for what was made from it
+
+    def lend(self, task: Task, why_not: Callable[[ObjectRow], str] | None = None) -> None:
+        """A call runs ``again``: what it takes and was freed is there for it, if it can be.
+
+        ``why_not`` says what keeps an object from being made again; None: nothing is.
+        """
+        for object_id in arguments(task):
+            row = self._rows.get(object_id)
+            if row is None or not row.freed:
+                continue
+            if row.state == FAILED:
+                if row.spent is not None:
+                    row.state = STORED if isinstance(row.spent, Stored) else INLINE
+                    row.value, row.spent = row.spent, None
+                    row.version += 1
+                elif why_not is not None and row.made_by is not None and not why_not(row):
+                    row.state, row.value = FREED, None
+                else:
+                    continue
+            self._ledger.lent.setdefault(object_id, []).append(task)
+            self._ledger.withheld[object_id] = None
+
+    # ---------------------------------------------------------------- settling
+
+    def settle(self) -> None:
+        """Let go of what nobody may read any more, and what no call needs again."""
+        withheld = self._ledger.withheld
+        still: dict[bytes, None] = {}
+        while withheld:  # what is let go may be the last that held another
+            object_id, _ = withheld.popitem()
+            row = self._rows.get(object_id)
+            if row is None or not row.freed:
+                self._ledger.lent.pop(object_id, None)
+            elif self._is_held(object_id, row):
+                still[object_id] = None
+        withheld.update(still)
+        self._tell_calls()
+
+    def _is_held(self, object_id: bytes, row: ObjectRow) -> bool:
+        """Whether it is to be looked at again; a view that closes says so itself."""
+        lent = self._ledger.lent
+        takers = [task for task in lent.pop(object_id, ()) if task.again]
+        if takers:
+            lent[object_id] = takers
+            return True
+        if row.state == PENDING:
+            return True
+        if row.state != FAILED:
+            self._take_away(object_id, row)
+        if row.submitted or row.borrowers or row.contained_in:
+            return True
+        if not row.views:
+            self._let_go(object_id, row)
+        return False
+
+    def _let_go(self, object_id: bytes, row: ObjectRow) -> None:
+        if isinstance(row.spent, bytes) and row.lineage:
+            return  # nothing can make it again
+        for inner_id, inner in self._ledger.forget(object_id, row):
+            self._ledger.release(inner_id, inner)
