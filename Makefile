@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SEEDS ?= 300
 
-.PHONY: quickstart test check fmt lint types layers unit cluster sim bench bench-peers pages clean
+.PHONY: quickstart test check fmt lint types layers unit cluster sim bench bench-paper bench-peers pages clean
 
 quickstart: $(VENV)/.video
 	$(BIN)/python examples/video_stabilization.py --out outputs/video
@@ -40,6 +40,9 @@ sim: $(VENV)/.dev
 
 bench: $(VENV)/.video
 	$(BIN)/python -m benchmarks.micro --out outputs/benchmarks
+
+bench-paper: $(VENV)/.video
+	$(BIN)/python -m benchmarks.paper --out outputs/benchmarks/paper.json
 
 bench-peers:
 	$(PYTHON) -m venv .venv-peers
