@@ -79,6 +79,17 @@ class AwaitObjects(Struct, gc=False):
     blocks: bool = False
 
 
+class AwaitRoom(Struct, gc=False):
+    """Somebody waits to submit more, in the call ``submitter``; see ``zfut.core.owner.backlog``.
+
+    ``blocks`` as above.
+    """
+
+    call_id: int
+    submitter: bytes
+    blocks: bool = False
+
+
 class StopWaiting(Struct, gc=False):
     """The wait ``call_id`` is over, whatever came."""
 
@@ -166,6 +177,7 @@ Event: TypeAlias = (
     | RefsArrived
     | ValueLost
     | AwaitObjects
+    | AwaitRoom
     | StopWaiting
     | AllocateMemory
     | Cancelled

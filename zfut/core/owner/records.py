@@ -68,6 +68,7 @@ class Task(Struct, gc=False):
     alone: bool = False  # retry: its worker died with others in flight
     cancelled: bool = False  # cancel
     again: bool = False  # Recovery: it runs to make a lost value again
+    open: bool = False  # Backlog: it is unfinished
 
 
 class Creation(Struct, gc=False):
@@ -120,6 +121,7 @@ class Wait(Struct, gc=False):
     partial: bool = False  # it needs fewer than all of its objects
     done: bool = False
     known: int = 0  # Stack: so many of its objects, from the first, are known
+    submitter: bytes = b""  # a wait for no object: this call waits to submit more; Backlog
 
 
 class ObjectRow(Struct, gc=False):

@@ -138,6 +138,7 @@ class Recovery:
             return []
         task.attempt += 1
         task.retries_left -= 1 if task.retries_left > 0 else 0
+        self._ledger.backlog.begin(task)
         for object_id, owner in task.nested:
             self._ledger.hold_argument(object_id, owner)
         missing, failure = self._ledger.hold_deps(task)

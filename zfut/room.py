@@ -1,0 +1,64 @@
+"""Where ``remote`` waits before it packs anything: too many calls of this process are unfinished.
+
+Three kinds of code are never made to wait, since what they hold up may be what they would wait for:
+the thread of a running event loop, a finaliser, and what runs while a value is unpickled.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from types import CodeType, FrameType
+from typing import Protocol
+
+from zfut.core.owner.backlog import Backlog
+from zfut.refs import arriving
+from zfut.waiting import Driving
+
+
+class Submitter(Protocol):
+    """What waiting for room takes of a session."""
+
+    loop: Driving
+    backlog: Backlog
+
+    def check_open(self) -> None:
+        """Raise SessionError if the session has ended."""
+
+    def await_room(self) -> None:
+        """Wait until enough calls have ended."""
+
+
+def wait_for_room(session: Submitter) -> None:
+    """Wait until enough calls have ended, unless this code may not wait.
+
+    Raises SessionError if the session ends meanwhile.
+    """
+    session.check_open()
+    if arriving.get() is not None or _in_event_loop() or _in_finaliser():
+        return
+    session.loop.turn()  # what has been posted is counted
+    backlog = session.backlog
+    if backlog.open_calls >= backlog.bar:
+        session.await_room()
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+
+
+def _in_finaliser() -> bool:
+    """Whether a finaliser runs on this thread, or what runs below has the machine in its hands."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or code is _FINALIZE:
+            return True
+        if code.co_name == "handle_all" and "zfut" in code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
+
+
+_FINALIZE: CodeType = weakref.finalize.__call__.__code__
