@@ -11,6 +11,7 @@ import weakref
 from types import CodeType, FrameType
 from typing import Protocol
 
+from zfut.context import running
 from zfut.core.owner.backlog import Backlog
 from zfut.refs import arriving
 from zfut.waiting import Driving
@@ -25,7 +26,7 @@ class Submitter(Protocol):
     def check_open(self) -> None:
         """Raise SessionError if the session has ended."""
 
-    def await_room(self) -> None:
+    def await_room(self, submitter: bytes) -> None:
         """Wait until enough calls have ended."""
 
 
@@ -38,9 +39,9 @@ def wait_for_room(session: Submitter) -> None:
     if arriving.get() is not None or _in_event_loop() or _in_finaliser():
         return
     session.loop.turn()  # what has been posted is counted
-    backlog = session.backlog
-    if backlog.open_calls >= backlog.bar:
-        session.await_room()
+    submitter = running.get().task_id
+    if session.backlog.is_full(submitter):
+        session.await_room(submitter)
 
 
 def _in_event_loop() -> bool:

@@ -65,7 +65,7 @@ class Values(Binding):
         return refs
 
     @abstractmethod
-    def await_room(self) -> None:
+    def await_room(self, submitter: bytes) -> None:
         """Wait until enough calls of this process have ended to submit more."""
 
     def make_task(

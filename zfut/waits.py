@@ -41,12 +41,11 @@ class Waits(Values):
                 self.loop.turn()
         return self._await(call_id, pending, deadline, ids, blocks=blocks)
 
-    def await_room(self) -> None:
+    def await_room(self, submitter: bytes) -> None:
         """Wait until enough calls of this process have ended to submit more."""
         call_id, pending = self.new_call()
-        now = running.get()
-        blocks = now.blocks and threading.get_ident() == self.thread
-        self.loop.post(e.AwaitRoom(call_id, now.task_id, blocks))
+        blocks = running.get().blocks and threading.get_ident() == self.thread
+        self.loop.post(e.AwaitRoom(call_id, submitter, blocks))
         self._await(call_id, pending, None, (), blocks=blocks)
         self._check_loop()
 

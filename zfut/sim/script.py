@@ -306,6 +306,7 @@ class Script:
             tuple((i, dep.object_id, dep.owner) for i, dep in enumerate(deps)),
             tuple((inner.object_id, inner.owner) for inner in nested),
             user.thread.depth + 1,
+            parent=user.thread.cover,
         )
 
     def _submit(self, user: User, name: str, task: Task) -> None:

@@ -2,10 +2,16 @@
 
 A call is unfinished from its submission to its result or error, and once more while a lost result is
 made again or an actor's constructor runs again.  At the bound whoever submits waits until a fifth
-of it is free; a call is never refused, and with none unfinished one always goes.
+of it is free.
+
+Nobody waits for calls that may wait for him.  A process runs calls that it has submitted itself, so
+one that submits may be among those that are unfinished, and all the others may need its result.
+Therefore it also goes on when a fifth of those that *it* has submitted have ended; and if it has
+none that is unfinished it goes on at once.  So at the bound it adds one at a time.
 
 What must hold, checked by ``Backlog.check``: ``open_calls`` is the number of unfinished calls in
-the tables, and ``open_bytes`` the size of their packed arguments, but for those in the arena.
+the tables, ``open_bytes`` the size of their packed arguments, but for those in the arena, and
+``by_parent`` how many of them each call that runs, or ran, here has submitted.
 """
 
 from __future__ import annotations
@@ -36,7 +42,8 @@ class Backlog:
         self.bar = (
             self.calls_max
         )  # who submits waits at so many calls; 0: their bytes are too many
-        self.waits: dict[int, None] = {}
+        self.by_parent: dict[bytes, int] = {}  # a program's own code is no call, and not in it
+        self.waits: dict[int, tuple[bytes, int]] = {}  # who submits, and at how many it goes on
         self._objects = objects
         self._out = out
 
@@ -44,6 +51,8 @@ class Backlog:
         """A call was submitted, or has to run again."""
         task.open = True
         self.open_calls += 1
+        if parent := task.parent:
+            self.by_parent[parent] = self.by_parent.get(parent, 0) + 1
         args = task.args
         if type(args) is bytes:
             self.open_bytes += len(args)
@@ -57,6 +66,10 @@ class Backlog:
             return
         task.open = False
         self.open_calls -= 1
+        if parent := task.parent:
+            left = self.by_parent[parent] = self.by_parent[parent] - 1
+            if not left:
+                del self.by_parent[parent]
         args = task.args
         if type(args) is bytes:
             self.open_bytes -= len(args)
@@ -65,29 +78,36 @@ class Backlog:
 
     # ---------------------------------------------------------------- waiting
 
-    def has_room(self) -> bool:
-        """Whether those who wait may go on."""
+    def is_full(self, submitter: bytes) -> bool:
+        """Whether what this call submits has to wait; no call: a program's own code."""
+        return self.open_calls >= self.bar and self._own(submitter) > 0
+
+    def _own(self, submitter: bytes) -> int:
+        return self.by_parent.get(submitter, 0) if submitter else self.open_calls
+
+    def _has_room(self) -> bool:
         share, of = RESUMED_SHARE
         calls = self.open_calls * of <= self.calls_max * share
         return calls and self.open_bytes * of <= self.bytes_max * share
 
     def wait(self, call_id: int, submitter: bytes) -> None:
-        """A thread waits to submit more; ``submitter`` is the call that it runs."""
-        if self.has_room():
+        """A thread waits to submit more; ``submitter`` is the call that it runs, if any."""
+        if not self.is_full(submitter):
             self._out.add(Complete(call_id))
             return
+        share, of = RESUMED_SHARE
+        self.waits[call_id] = submitter, self._own(submitter) * share // of
         self._objects.waits[call_id] = Wait(
             call_id, 0, fail_fast=False, object_ids=(), submitter=submitter
         )
-        self.waits[call_id] = None
 
     def settle(self) -> None:
-        """Let those who wait go on, if there is room."""
-        if self.has_room():
-            for call_id in self.waits:
-                del self._objects.waits[call_id]
+        """Let those go on who have waited for enough."""
+        room = self._has_room()
+        for call_id, (submitter, until) in list(self.waits.items()):
+            if room or self._own(submitter) <= until:
+                self.stop_waiting(call_id)
                 self._out.add(Complete(call_id))
-            self.waits.clear()
 
     def stop_waiting(self, call_id: int) -> None:
         """A wait is over, whatever came."""
@@ -118,9 +138,12 @@ class Backlog:
             len(task.args) for task in found if isinstance(task.args, bytes)
         )
         assert (self.bar == 0) == (self.open_bytes >= self.bytes_max)
-        for call_id in self.waits:
-            assert not self.has_room()
+        parents = [task.parent for task in found if task.parent]
+        assert self.by_parent == {parent: parents.count(parent) for parent in parents}
+        for call_id, (submitter, until) in self.waits.items():
             assert call_id in self._objects.waits
+            assert not self._has_room()
+            assert self._own(submitter) > until
 
 
 def _unfinished(objects: Objects, submission: Submission, actors: Actors) -> Iterator[Task]:
