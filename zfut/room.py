@@ -13,8 +13,8 @@ from typing import Protocol
 
 from zfut.context import running
 from zfut.core.owner.backlog import Backlog
-from zfut.refs import arriving
 from zfut.waiting import Driving
+from zfut.wire import serialize
 
 
 class Submitter(Protocol):
@@ -36,7 +36,7 @@ def wait_for_room(session: Submitter) -> None:
     Raises SessionError if the session ends meanwhile.
     """
     session.check_open()
-    if arriving.get() is not None or _in_event_loop() or _in_finaliser():
+    if _in_event_loop() or _in_between():
         return
     session.loop.turn()  # what has been posted is counted
     submitter = running.get().task_id
@@ -49,17 +49,23 @@ def _in_event_loop() -> bool:
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
 
 
-def _in_finaliser() -> bool:
-    """Whether a finaliser runs on this thread, or what runs below has the machine in its hands."""
+def _in_between() -> bool:
+    """Whether a finaliser or the unpickler runs, or the machine that this thread has in hand."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "__del__" or code is _FINALIZE:
+        if code in _BETWEEN or code.co_name == "__del__":
             return True
-        if code.co_name == "handle_all" and "zfut" in code.co_filename:
-            return True
+        if code.co_name in _LOOP and "zfut" in code.co_filename:
+            return code.co_name == "handle_all"
         frame = frame.f_back
     return False
 
 
-_FINALIZE: CodeType = weakref.finalize.__call__.__code__
+_BETWEEN: tuple[CodeType, ...] = (
+    weakref.finalize.__call__.__code__,
+    serialize.unpack.__code__,
+)
+
+_LOOP = ("handle_all", "run_nested")
+"""Whoever runs the first has the machine; the second begins a call that is its own master."""

@@ -64,7 +64,7 @@ class WorkerMachine:
         """The thread that runs the task waits: others may need its CPU, or what it has queued."""
         if not event.blocks or event.call_id not in self.owner.ledger.objects.waits:
             return
-        self._blocking[event.call_id] = None
+        self._blocking[event.call_id] = len(self.executor.inbox.running)
         if len(self._blocking) > 1:
             return  # a call on top of one that waits: the CPU is given back already
         rows = self.owner.rows
@@ -78,7 +78,7 @@ class WorkerMachine:
     def _on_await_room(self, event: e.AwaitRoom, now: int) -> None:
         """The task has submitted much and waits to submit more: its children need the CPU."""
         if event.blocks and event.call_id in self.owner.ledger.objects.waits:
-            self._blocking[event.call_id] = None
+            self._blocking[event.call_id] = len(self.executor.inbox.running)
             if len(self._blocking) == 1:
                 self.executor.block(now, at_once=True)
 

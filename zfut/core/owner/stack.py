@@ -30,7 +30,7 @@ class Stack:
     def __init__(self, objects: Objects, submission: Submission) -> None:
         self._objects = objects
         self._submission = submission
-        self.waits: dict[int, None] = {}  # the newest is on top
+        self.waits: dict[int, int] = {}  # the newest is on top; so many calls run up to its own
         self.open = False  # WorkerMachine: the call on top waits, and nothing has come to run
         self._pushed_for = 0  # the wait for which a task was sent on its way
         self._in_vain = 0, 0  # a wait, and the version of the queues that had nothing for it
@@ -38,6 +38,10 @@ class Stack:
     def top(self) -> int:
         """Return the wait of the call on top; 0 if none waits."""
         return next(reversed(self.waits), 0)
+
+    def height(self) -> int:
+        """How many calls run here up to the newest that waits: a lower one may wait no more."""
+        return next(reversed(self.waits.values()), 0)
 
     def next_task(self) -> Task | None:
         """Return a queued task that the call on top waits for, if one may run there."""
