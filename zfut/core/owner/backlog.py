@@ -49,32 +49,32 @@ class Backlog:
 
     def begin(self, task: Task) -> None:
         """A call was submitted, or has to run again."""
-        task.open = True
-        self.open_calls += 1
-        if parent := task.parent:
-            self.by_parent[parent] = self.by_parent.get(parent, 0) + 1
         args = task.args
-        if type(args) is bytes:
-            self.open_bytes += len(args)
+        size = task.counted_bytes = len(args) if type(args) is bytes else 0
+        self.open_calls += 1
+        if size:
+            self.open_bytes += size
             if self.open_bytes >= self.bytes_max:
                 self.bar = 0
+        if parent := task.parent:
+            self.by_parent[parent] = self.by_parent.get(parent, 0) + 1
 
     def end(self, task: Task) -> None:
         """The result or the error of a call is known."""
         task.again = False
-        if not task.open:
+        size = task.counted_bytes
+        if size < 0:
             return
-        task.open = False
+        task.counted_bytes = -1
         self.open_calls -= 1
+        if size:
+            self.open_bytes -= size
+            if not self.bar and self.open_bytes < self.bytes_max:
+                self.bar = self.calls_max
         if parent := task.parent:
             left = self.by_parent[parent] = self.by_parent[parent] - 1
             if not left:
                 del self.by_parent[parent]
-        args = task.args
-        if type(args) is bytes:
-            self.open_bytes -= len(args)
-            if not self.bar and self.open_bytes < self.bytes_max:
-                self.bar = self.calls_max
 
     # ---------------------------------------------------------------- waiting
 
@@ -131,7 +131,7 @@ class Backlog:
         found = {
             id(task): task for task in _unfinished(self._objects, submission, actors)
         }.values()
-        wrong = [task.template.name for task in found if not task.open]
+        wrong = [task.template.name for task in found if task.counted_bytes < 0]
         assert not wrong, f"not counted: {wrong}"
         assert self.open_calls == len(found), (self.open_calls, len(found))
         assert self.open_bytes == sum(

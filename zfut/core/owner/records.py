@@ -68,7 +68,7 @@ class Task(Struct, gc=False):
     alone: bool = False  # retry: its worker died with others in flight
     cancelled: bool = False  # cancel
     again: bool = False  # Recovery: it runs to make a lost value again
-    open: bool = False  # Backlog: it is unfinished
+    counted_bytes: int = -1  # Backlog: its arguments, where they are in its row; -1: it is over
 
 
 class Creation(Struct, gc=False):
