@@ -48,6 +48,7 @@ class Binding(Maker):
         self._tasks = itertools.count(1)
         self._calls = itertools.count(1)
         self._rows = owner.rows
+        self.backlog = owner.ledger.backlog
         self.thread = threading.get_ident()  # runs the calls of this process
 
     # ---------------------------------------------------------------- names

@@ -59,6 +59,12 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     lineage_max_bytes: int = 256 * 1024 * 1024
     """Memory for calls that are kept so that lost results can be made again; see ``lineage``."""
 
+    pending_calls_max: int = 100_000
+    """Unfinished calls of one process: ``remote`` waits at so many, until 80 %. 0: no bound."""
+
+    pending_args_max_bytes: int = 64 * 1024 * 1024
+    """The same for the arguments of such calls, where they are not in the arena. 0: no bound."""
+
     store_full_timeout_ns: int = 60_000_000_000
     """A put or return waits this long for room before ObjectStoreFullError."""
 

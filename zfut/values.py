@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from zfut.core import events as e
 from zfut.core.owner.records import ACTOR, FAILED, READY, ObjectRow, Task, Template
 from zfut.ids import PUT_INDEX, short
 from zfut.refs import ObjectRef, arriving
+from zfut.room import wait_for_room
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.sites import call_site
 from zfut.wire import serialize
@@ -62,10 +64,20 @@ class Values(Binding):
         del hold  # the call holds it from here on
         return refs
 
+    @abstractmethod
+    def await_room(self, submitter: bytes) -> None:
+        """Wait until enough calls of this process have ended to submit more."""
+
     def make_task(
         self, template: Template, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Task:
-        """Pack a call's arguments into a task that is ready to be submitted."""
+        """Pack a call's arguments into a task that is ready to be submitted.
+
+        Waits first if too many calls of this process are unfinished; see ``zfut.room``.
+        """
+        backlog = self.backlog
+        if backlog.open_calls + len(self.loop.inbox) >= backlog.bar:
+            wait_for_room(self)
         deps: list[tuple[int | str, bytes, Address]] = []
         plain: Any = args
         for index, value in enumerate(args):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -38,6 +39,25 @@ class Waits(Values):
             deadline = time.monotonic_ns() + max(0, int(timeout_s * 1e9))
             if timeout_s <= 0:
                 self.loop.turn()
+        return self._await(call_id, pending, deadline, ids, blocks=blocks)
+
+    def await_room(self, submitter: bytes) -> None:
+        """Wait until enough calls of this process have ended to submit more."""
+        call_id, pending = self.new_call()
+        blocks = running.get().blocks and threading.get_ident() == self.thread
+        self.loop.post(e.AwaitRoom(call_id, submitter, blocks))
+        self._await(call_id, pending, None, (), blocks=blocks)
+        self._check_loop()
+
+    def _await(
+        self,
+        call_id: int,
+        pending: Pending,
+        deadline: int | None,
+        ids: tuple[bytes, ...],
+        *,
+        blocks: bool,
+    ) -> bool:
         done = False
         try:
             if blocks and self.reenter is not None:
@@ -90,6 +110,9 @@ class Waits(Values):
         return time.monotonic_ns() + int(self.config.log_blocked_get_s * 1e9)
 
     def _say_why(self, ids: tuple[bytes, ...]) -> None:
+        if not ids:
+            self._say_full()
+            return
         waiting = [name for name in ids if not self.is_ready(name)]
         log.warning(
             "a get has waited %g s for %d of %d references:\n%s",
@@ -97,6 +120,19 @@ class Waits(Values):
             len(waiting),
             len(ids),
             "\n".join(self.causes(name, near=False) for name in waiting[:3]),
+        )
+
+    def _say_full(self) -> None:
+        with self.loop.lock:
+            made = (name for name, row in self._rows.items() if row.task is not None)
+            some = list(itertools.islice(made, 3))
+        log.warning(
+            "a remote() has waited %g s: %s. It goes on when a fifth of that has ended; "
+            "zfut.init(pending_calls_max=..., pending_args_max_bytes=...) sets other bounds, "
+            "0 for none. Some of what is unfinished:\n%s",
+            self.config.log_blocked_get_s,
+            self.backlog.told(),
+            "\n".join(self.causes(name, near=False) for name in some),
         )
 
     def get_one(self, ref: ObjectRef[Any], timeout_s: float | None, *, copy: bool) -> Any:

@@ -546,12 +546,12 @@ BY_SEED: dict[Patch, range] = {
     issuers_are_not_watched: range(60),
     a_ready_worker_is_not_noticed: range(60),
     pushed_back_tasks_are_forgotten: range(60),
-    dead_borrowers_may_register: range(1880, 1890),
+    dead_borrowers_may_register: range(4385, 4395),
     executor_ignores_the_bind_number: range(60),
     owner_uses_a_lease_on_a_dead_worker: range(60),
     retry_keeps_the_attempt_number: range(60),
-    arguments_go_before_the_result_is_recorded: range(60),
-    answer_does_not_wait_for_the_registration: range(285, 295),
+    arguments_go_before_the_result_is_recorded: range(90, 100),
+    answer_does_not_wait_for_the_registration: range(60),
     kept_references_get_no_token: range(60),
     token_is_never_given_back: range(60),
     borrowers_death_is_ignored: range(60),
@@ -580,7 +580,7 @@ BY_SEED: dict[Patch, range] = {
     a_run_again_keeps_its_attempt: range(60),
     lost_values_are_waited_for: range(60),
     what_runs_again_already_runs_twice: range(580, 590),
-    who_is_lent_to_itself_stays_stuck: range(135, 145),
+    who_is_lent_to_itself_stays_stuck: range(1480, 1490),
 }
 
 BY_SCENARIO: dict[Patch, str] = {

@@ -95,6 +95,17 @@ class AwaitObjects(Struct, gc=False):
     blocks: bool = False
 
 
+class AwaitRoom(Struct, gc=False):
+    """Somebody waits to submit more, in the call ``submitter``; see ``zfut.core.owner.backlog``.
+
+    ``blocks`` as above.
+    """
+
+    call_id: int
+    submitter: bytes
+    blocks: bool = False
+
+
 class StopWaiting(Struct, gc=False):
     """The wait ``call_id`` is over, whatever came."""
 
@@ -184,6 +195,7 @@ Event: TypeAlias = (
     | ObjectsFreed
     | ValueLost
     | AwaitObjects
+    | AwaitRoom
     | StopWaiting
     | AllocateMemory
     | Cancelled

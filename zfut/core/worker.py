@@ -55,6 +55,8 @@ class WorkerMachine:
         self.owner.handle(event, now)
         if kind is e.AwaitObjects:
             self._on_await(event, now)  # type: ignore[arg-type]
+        elif kind is e.AwaitRoom:
+            self._on_await_room(event, now)  # type: ignore[arg-type]
         elif kind is e.StopWaiting:
             self._waited(event.call_id)  # type: ignore[union-attr]
 
@@ -62,7 +64,7 @@ class WorkerMachine:
         """The thread that runs the task waits: others may need its CPU, or what it has queued."""
         if not event.blocks or event.call_id not in self.owner.ledger.objects.waits:
             return
-        self._blocking[event.call_id] = None
+        self._blocking[event.call_id] = len(self.executor.inbox.running)
         if len(self._blocking) > 1:
             return  # a call on top of one that waits: the CPU is given back already
         rows = self.owner.rows
@@ -72,6 +74,13 @@ class WorkerMachine:
             if row is not None and row.task is not None and row.task.lease is None:
                 undispatched = undispatched or not row.task.actor_id
         self.executor.block(now, at_once=undispatched)
+
+    def _on_await_room(self, event: e.AwaitRoom, now: int) -> None:
+        """The task has submitted much and waits to submit more: its children need the CPU."""
+        if event.blocks and event.call_id in self.owner.ledger.objects.waits:
+            self._blocking[event.call_id] = len(self.executor.inbox.running)
+            if len(self._blocking) == 1:
+                self.executor.block(now, at_once=True)
 
     def _waited(self, call_id: int) -> None:
         """A wait is over. The CPU is taken back if none is left on the stack."""
@@ -128,6 +137,8 @@ class WorkerMachine:
         me = self.owner.ledger.uid
         runs = f"{self.executor.name_of(task_id)} runs in process {short(me)}"
         waits = [objects.waits[call] for call in self._blocking if call in objects.waits]
+        if any(not wait.object_ids for wait in waits):
+            runs += f", where remote() waits: {self.owner.ledger.backlog.told()}"
         pending = [
             Question(me, "object", name)
             for wait in waits

@@ -37,6 +37,8 @@ class InlineDriver:
             config,
             pipeline_ns=1,  # one call at a time is with a worker: they start in a fixed order
             worker_idle_ns=NEVER_NS,  # an idle virtual worker costs nothing
+            pending_calls_max=0,  # calls run when somebody waits for them, not when one submits
+            pending_args_max_bytes=0,
         )
         capacity = config.object_store_memory or default_capacity_bytes(int(memory_available()))
         capacity -= capacity % PAGE_BYTES

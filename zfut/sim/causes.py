@@ -30,9 +30,15 @@ def causes_are_alive(cluster: Cluster) -> None:
             continue
         rows = process.owner.rows
         for wait in process.owner.ledger.objects.waits.values():
-            for object_id in wait.object_ids:
+            for object_id in wait.object_ids or _unfinished(process):
                 if object_id in rows and rows[object_id].state in (PENDING, FREED):
                     _follow(cluster, process, object_id)
+
+
+def _unfinished(process: Process) -> tuple[bytes, ...]:
+    """What is to end before a call that waits to submit more goes on."""
+    rows = process.owner.rows
+    return tuple(name for name, row in rows.items() if row.task is not None)
 
 
 def _follow(cluster: Cluster, process: Process, object_id: bytes) -> None:

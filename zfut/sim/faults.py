@@ -11,6 +11,7 @@ from __future__ import annotations
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zfut.config import Config
 from zfut.core.events import ValueLost
@@ -75,7 +76,17 @@ def draw_setting(rng: Random) -> tuple[Setting, Chances, Strikes]:
         strikes.driver_dies = setting.drivers > 1 and rng.random() < 0.3
         strikes.losses = rng.choice((0, 4, 30)) if chances.stored else 0
         strikes.within_ns = rng.choice((5_000_000, 50_000_000, 200_000_000))
+    setting.config = replace(config, **_bounds(rng))
     return setting, chances, strikes
+
+
+def _bounds(rng: Random) -> dict[str, int]:
+    """Return bounds on unfinished calls; a look ahead, so that other draws stay as they are."""
+    state = rng.getstate()
+    calls = rng.choice((0, 0, 0, 0, 2, 5))
+    size = rng.choice((0, 0, 0, 500))
+    rng.setstate(state)
+    return {"pending_calls_max": calls, "pending_args_max_bytes": size}
 
 
 _LATENCIES = (

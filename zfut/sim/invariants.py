@@ -216,9 +216,13 @@ def _owner_is_empty(cluster: Cluster, process: Process) -> None:
         "calls that cover nothing": owner.borrowing.void,
         "allocated memory": [offset for offset, uid in written if cluster.lives(uid)],
         "waits for memory": ledger.memory.waiting,
+        "waits for room to submit": ledger.backlog.waits,
     }
     for what, table in tables.items():
         require(not table, f"{name} is left with {what}: {_brief(table)}")
+    backlog = ledger.backlog
+    counts = backlog.open_calls, backlog.open_bytes
+    require(counts == (0, 0), f"{name} counts unfinished calls, and their bytes: {counts}")
 
 
 def _executor_is_empty(name: str, worker: WorkerMachine) -> None:

@@ -306,6 +306,11 @@ class Process:
         call_id, pending = self.new_call()
         event = e.AwaitObjects(call_id, ids, need or len(ids), not need, thread.blocks)
         self.post(event)
+        return (yield from self._await(thread, call_id, pending, timeout_ns))
+
+    def _await(
+        self, thread: Thread, call_id: int, pending: Pending, timeout_ns: int | None
+    ) -> Waits:
         pending.reenters = thread.blocks
         if timeout_ns is not None:
             pending.deadline = self.cluster.now + timeout_ns
@@ -318,6 +323,18 @@ class Process:
                 self.post(e.StopWaiting(call_id))
         self._check_open()
         return pending.done
+
+    def room(self, thread: Thread, timeout_ns: int | None) -> Waits:
+        """Wait while too many calls are unfinished; see ``zfut.room``."""
+        backlog = self.owner.ledger.backlog
+        if backlog.open_calls + len(self.inbox) < backlog.bar:
+            return True
+        self.cluster.turn(self)
+        if not backlog.is_full(thread.cover):
+            return True
+        call_id, pending = self.new_call()
+        self.post(e.AwaitRoom(call_id, thread.cover, thread.blocks))
+        return (yield from self._await(thread, call_id, pending, timeout_ns))
 
     def get(self, thread: Thread, handles: list[Handle], timeout_ns: int | None) -> Waits:
         """Return what the references stand for, or raise the first error."""

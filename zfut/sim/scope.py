@@ -12,6 +12,7 @@ from random import Random
 from zfut.core import events as e
 from zfut.core.executor.inbox import CREATE
 from zfut.core.owner.actors import handle_id
+from zfut.core.owner.backlog import NO_BOUND
 from zfut.core.owner.records import Creation, Task, Template
 from zfut.ids import PUT_INDEX
 from zfut.sim.process import Thread, Waits
@@ -245,7 +246,9 @@ class Scope:
         return plan
 
     def _task(self, kind: str) -> Waits:
-        """Pack a call's arguments; yields while they wait for room."""
+        """Pack a call's arguments; yields while they, or the call, wait for room."""
+        if self.process.owner.ledger.backlog.bar < NO_BOUND:
+            yield from self._room()
         rng, process = self.rng, self.process
         nested = self.pick_some(3)
         found = [handle for handle in self.handles if not handle.is_actor]
@@ -277,6 +280,12 @@ class Scope:
             self.thread.depth + 1,
             parent=self.thread.call.spec.task_id if self.thread.call is not None else b"",
         )
+
+    def _room(self) -> Waits:
+        """Wait to submit more; code whose calls may wait for it gives up after a while."""
+        risky = not self.patient or any(handle.risky for handle in self.handles)
+        if not (yield from self.process.room(self.thread, TIMEOUT_NS if risky else None)):
+            raise UserError(["Timeout"])
 
     @property
     def _always(self) -> int:

@@ -4,7 +4,7 @@ A file is a list of blocks with an empty line between them. A block is comments,
 a line ``----`` and the transcript the command is expected to print.  User code does what the
 commands say, chance has no part, and time stands still but for ``advance``.
 
-    cluster cpus=1 drivers=2 workers=4 store=1000000
+    cluster cpus=1 drivers=2 workers=4 store=1000000 calls=100
     driver submit t1 t2 deps=x nested=y cpus=2 retries=0 returns=2
     driver put x [big] nested=y         driver get x y [timeout=5ms]
     driver drop x                       driver wait x y need=1
@@ -126,8 +126,14 @@ class Script:
     # ---------------------------------------------------------------- the cluster
 
     def _make(self, words: list[str]) -> None:
-        options = _options(words, cpus="1", drivers="1", workers="0", store=str(1 << 30))
-        config = Config(workers_max=int(options["workers"]), extent_bytes=1 << 20)
+        options = _options(
+            words, cpus="1", drivers="1", workers="0", store=str(1 << 30), calls="0"
+        )
+        config = Config(
+            workers_max=int(options["workers"]),
+            extent_bytes=1 << 20,
+            pending_calls_max=int(options["calls"]),
+        )
         still = Latency(0, 0, 0.0)
         setting = Setting(
             cpus=int(options["cpus"]),
@@ -309,6 +315,7 @@ class Script:
             tuple((i, dep.object_id, dep.owner) for i, dep in enumerate(deps)),
             tuple((inner.object_id, inner.owner) for inner in nested),
             user.thread.depth + 1,
+            parent=user.thread.cover,
         )
 
     def _submit(self, user: User, name: str, task: Task) -> None:
@@ -320,6 +327,7 @@ class Script:
 
     def _do_submit(self, user: User, words: list[str]) -> Waits:
         for name in _plain(words):
+            yield from user.thread.process.room(user.thread, None)
             self._submit(user, name, self._task(user, words, "task"))
         yield 1
 
@@ -337,6 +345,7 @@ class Script:
     def _do_call(self, user: User, words: list[str]) -> Waits:
         actor, *names = _plain(words)
         for name in names:
+            yield from user.thread.process.room(user.thread, None)
             handle = self._handle(user, actor)
             task = self._task(user, words, "method")
             task.actor_id = handle.object_id[:24]

@@ -264,7 +264,7 @@ class ExecutorMachine:
         """Note whether the call on top waits, and nothing else is about to run here."""
         stack = self._owner.tasks.stack
         running = self.inbox.running
-        waits = self.blocked and len(running) <= len(stack.waits)
+        waits = self.blocked and stack.height() == len(running)
         stack.open = waits and not stack.on_its_way(running)
 
     def tell_node(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from zfut.config import Config
 from zfut.core.effects import Complete, Outbox
+from zfut.core.owner.backlog import Backlog
 from zfut.core.owner.failures import Failures
 from zfut.core.owner.lineage import Lineage
 from zfut.core.owner.memory import Memory
@@ -46,6 +47,7 @@ class Ledger:
         self.failures = failures
         self.out = Outbox()
         self.objects = Objects()
+        self.backlog = Backlog(config, self.objects, self.out)
         self.lineage = Lineage(self.objects.rows, config.lineage_max_bytes)
         self.memory = Memory(config.extent_bytes)
         self.dead: dict[bytes, str] = {}
@@ -293,7 +295,7 @@ class Ledger:
     def finish_returns(self, task: Task, values: tuple[Value, ...], payload: bytes) -> None:
         """Record what a call of ours returned; what nobody wants any more is cleaned up."""
         rows = self.objects.rows
-        task.again = False
+        self.backlog.end(task)
         offset = 0
         made: list[tuple[bytes, ObjectRow]] = []
         for index, value in enumerate(values):
@@ -353,7 +355,7 @@ class Ledger:
 
     def fail_returns(self, task: Task, failure: bytes) -> None:
         """The call failed: so do all its return values."""
-        task.again = False
+        self.backlog.end(task)
         for index in range(task.num_returns):
             object_id = task.task_id + (index + 1).to_bytes(4, "big")
             row = self.objects.rows.get(object_id)

@@ -129,6 +129,8 @@ class Lives:
             actor.creation.again = False
         if result.status == OK:
             actor.created = True
+            if actor.creation is not None:
+                self._ledger.backlog.end(actor.creation)
             actor.between = False
             if not actor.restarts_left:
                 self._release_creation(actor)
@@ -233,6 +235,8 @@ class Lives:
         if actor.state == "dead":
             return
         creation = actor.creation
+        if creation is not None:
+            self._ledger.backlog.end(creation)
         if creation is not None and actor.creation_held:
             actor.creation_held = creation.again = False
             creation.over = True
@@ -265,6 +269,8 @@ class Lives:
     def _restart(self, actor: Actor, creation: Task, why: str) -> None:
         actor.restarts_left -= 1 if actor.restarts_left > 0 else 0
         creation.attempt += 1
+        if actor.created:
+            self._ledger.backlog.begin(creation)
         actor.created = False
         actor.between = True
         self._calls.interrupted(actor, why)

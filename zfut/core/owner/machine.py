@@ -101,6 +101,8 @@ class OwnerMachine:
         if ledger.lineage.bytes > self._lineage_max:
             ledger.drop_lineage()
             self.freeing.settle()
+        if ledger.backlog.waits:
+            ledger.backlog.settle()
         self.borrowing.flush()
         ledger.flush()
         if self.mourning.answers:
@@ -121,6 +123,7 @@ class OwnerMachine:
         self.ledger.check()
         self.tasks.submission.check()
         self.calls.actors.check()
+        self.ledger.backlog.check(self.tasks.submission, self.calls.actors)
 
     # ---------------------------------------------------------------- user code
 
@@ -128,6 +131,7 @@ class OwnerMachine:
         """We own what the call will return from this moment on, before anyone hears of it."""
         rows = self.rows
         task.retries_left = task.template.max_retries
+        self.ledger.backlog.begin(task)
         if task.creation is not None:
             self.lives.create(task)
         else:
@@ -192,7 +196,9 @@ class OwnerMachine:
             case e.AwaitObjects():
                 self._on_await(event)
             case e.StopWaiting(call_id):
-                self.ledger.objects.stop_waiting(call_id)
+                self.ledger.backlog.stop_waiting(call_id)
+            case e.AwaitRoom(call_id, submitter):
+                self.ledger.backlog.wait(call_id, submitter)
             case e.PutInline():
                 self._on_put(event.object_id, event.refs)
                 row = self.rows[event.object_id]

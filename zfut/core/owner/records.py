@@ -69,6 +69,7 @@ class Task(Struct, gc=False):
     cancelled: bool = False  # cancel
     over: bool = False  # OwnerMachine, Calls: this attempt failed unsent; start_over
     again: bool = False  # Recovery: it runs to make a lost value again
+    counted_bytes: int = -1  # Backlog: its arguments, where they are in its row; -1: it is over
 
     def given_up(self) -> bool:
         """Whether it does not matter any more what becomes of its arguments."""
@@ -125,6 +126,7 @@ class Wait(Struct, gc=False):
     partial: bool = False  # it needs fewer than all of its objects
     done: bool = False
     known: int = 0  # Stack: so many of its objects, from the first, are known
+    submitter: bytes = b""  # a wait for no object: this call waits to submit more; Backlog
 
 
 class ObjectRow(Struct, gc=False):

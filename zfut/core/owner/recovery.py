@@ -148,6 +148,7 @@ class Recovery:
             start_over(self._ledger, task)
         task.attempt += 1
         task.retries_left -= 1 if task.retries_left > 0 else 0
+        self._ledger.backlog.begin(task)
         self._freeing.lend(task, self._why_not)
         for object_id, owner in task.nested:
             self._ledger.hold_argument(object_id, owner)

@@ -5,7 +5,8 @@ something that it has queued.  Whatever runs there holds up the calls below it u
 it must not wait for any of them, however indirectly.  A task that the call on top waits for anyway
 cannot: the call would wait for itself with a process for every task, too.  So that is the rule:
 only what the newest wait needs runs there, directly or as the way to an argument that is missing,
-and one task at a time, because the next may be needed by the wait below only.
+and one task at a time, because the next may be needed by the wait below only.  A call that waits to
+submit more needs that its own children end.
 
 Paper: none; the paper's prototype starts one more process for each task that waits.
 """
@@ -13,10 +14,14 @@ Paper: none; the paper's prototype starts one more process for each task that wa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 from zfut.core.owner.objects import Objects
 from zfut.core.owner.records import READY, Lease, Task, Wait
 from zfut.core.owner.submission import Submission
+
+LOOKS_MAX = 1000
+"""So far into a queue a child of the call on top is looked for."""
 
 
 class Stack:
@@ -25,7 +30,7 @@ class Stack:
     def __init__(self, objects: Objects, submission: Submission) -> None:
         self._objects = objects
         self._submission = submission
-        self.waits: dict[int, None] = {}  # the newest is on top
+        self.waits: dict[int, int] = {}  # the newest is on top; so many calls run up to its own
         self.open = False  # WorkerMachine: the call on top waits, and nothing has come to run
         self._pushed_for = 0  # the wait for which a task was sent on its way
         self._in_vain = 0, 0  # a wait, and the version of the queues that had nothing for it
@@ -33,6 +38,10 @@ class Stack:
     def top(self) -> int:
         """Return the wait of the call on top; 0 if none waits."""
         return next(reversed(self.waits), 0)
+
+    def height(self) -> int:
+        """How many calls run here up to the newest that waits: a lower one may wait no more."""
+        return next(reversed(self.waits.values()), 0)
 
     def next_task(self) -> Task | None:
         """Return a queued task that the call on top waits for, if one may run there."""
@@ -49,6 +58,8 @@ class Stack:
     def _search(self, wait: Wait) -> Task | None:
         rows = self._objects.rows
         ids = wait.object_ids
+        if not ids:
+            return self._child_of(wait.submitter)
         seen: dict[bytes, None] = {}
         for place in range(wait.known, len(ids)):
             row = rows.get(ids[place])
@@ -58,6 +69,14 @@ class Stack:
                     return found
             elif place == wait.known and (row is None or row.state >= READY):
                 wait.known += 1
+        return None
+
+    def _child_of(self, call: bytes) -> Task | None:
+        """Return a queued task of the call on top, which waits until some of them have ended."""
+        for key in self._submission.keys.values():
+            for task in islice(key.queue, 0 if key.why else LOOKS_MAX):
+                if task.parent == call:
+                    return task
         return None
 
     def _way_to(self, task: Task, seen: dict[bytes, None]) -> Task | None:
