@@ -65,6 +65,12 @@ class Values(Binding):
         return refs
 
     @abstractmethod
+    def await_objects(
+        self, ids: tuple[bytes, ...], need: int, timeout_s: float | None, *, fail_fast: bool
+    ) -> bool:
+        """Wait until ``need`` of the objects are ready. Returns False if time ran out."""
+
+    @abstractmethod
     def await_room(self, submitter: bytes) -> None:
         """Wait until enough calls of this process have ended to submit more."""
 
@@ -307,9 +313,9 @@ class Values(Binding):
 
     def _value_now(self, object_id: bytes, row: ObjectRow, *, copy: bool) -> Any:
         """Another thread freed the object, or lost its value, since this one looked."""
-        if row.state >= READY:
-            return self.value_of(object_id, row, copy=copy)
-        raise errors.ObjectLostError(object_id, "it is being made again")
+        if row.state < READY:
+            self.await_objects((object_id,), 1, None, fail_fast=True)
+        return self.value_of(object_id, row, copy=copy)
 
     def read_argument(self, stored: Stored, holds: list[ArgumentHold]) -> Any:
         """Open a call's argument; the call covers it, and ``keep_arguments`` what is left then."""
