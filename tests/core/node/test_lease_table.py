@@ -87,7 +87,7 @@ class NodeLeases(RuleBasedStateMachine):
         """Let a message arrive."""
         return self.step(e.Received(sender, message))
 
-    def step(self, event: e.Event) -> list[f.Effect]:  # noqa: C901  one for each
+    def step(self, event: e.Event) -> list[f.Effect]:  # noqa: C901, PLR0912  one for each
         """Hand an event to the machine; the dumb version has had it."""
         effects = self.node.step(event, self.now)
         grants: list[tuple[tuple[bytes, int], m.LeaseGranted]] = []
@@ -411,7 +411,7 @@ def a_blocked_lease_is_credited_in_full(patch: pytest.MonkeyPatch) -> None:
 
 
 def devices_are_free_before_their_process_has_ended(patch: pytest.MonkeyPatch) -> None:
-    credit = Granting._credit
+    credit = Granting._credit  # noqa: SLF001
     patch.setattr(Granting, "_credit", lambda self, lease, _=None: credit(self, lease))
 
 
