@@ -14,6 +14,9 @@ EXIT_NO_FORK = 226
 ORPHANED = "owner died"
 """Why a worker ends whose lease was a dead owner's."""
 
+MAX_CALLS = "max_calls"
+"""Why a worker ends in which a function has had its ``max_calls``."""
+
 _KNOWN = {
     EXIT_ACTOR: "exit_actor",
     EXIT_OUT_OF_SCOPE: "out of scope",

@@ -15,8 +15,9 @@ from zfut.core.owner.records import ACTOR, FAILED, READY, ObjectRow, Task, Templ
 from zfut.ids import PUT_INDEX, short
 from zfut.refs import ObjectRef, arriving
 from zfut.room import wait_for_room
-from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
+from zfut.shield import NO_SHIELD, Mask, NoShield, Shield, Window, shielded
 from zfut.sites import call_site
+from zfut.waiting import Pending
 from zfut.wire import serialize
 from zfut.wire.specs import Address, Stored
 
@@ -188,33 +189,37 @@ class Values(Binding):
     def _put_stored(self, packed: serialize.Packed, object_id: bytes) -> Stored:
         """Write a value of ours and hand it in.
 
-        Ctrl-C may come before or after, not between: memory that nobody knows of stays taken.
+        A signal may come before or after, not between: memory that nobody knows of stays taken.
         """
         while True:
-            with shielded(_nothing) as shield:
-                stored = self.write(packed, object_id, self.address, shield=shield)
-                if stored is not None:
+            with shielded(_nothing) as shield, Mask() as mask:
+                offset = self._allocate(packed.size_bytes, self.uid, shield, mask.window)
+                if offset is not None:
+                    stored = self._write_at(offset, packed, object_id, self.address, 0)
                     self.loop.post(e.PutStored(stored, packed.refs, self._site()))
                     return stored
             # The program's own handler of Ctrl-C let it go on.
 
     def write(
-        self,
-        packed: serialize.Packed,
-        object_id: bytes,
-        owner: Address,
-        attempt: int = 0,
-        shield: Shield | NoShield = NO_SHIELD,
-    ) -> Stored | None:
-        """Write a value into the arena, waiting for room if need be; None: ``shield`` was hit.
+        self, packed: serialize.Packed, object_id: bytes, owner: Address, attempt: int
+    ) -> Stored:
+        """Write a result into the arena, waiting for room if need be.
 
         Raises ObjectStoreFullError with the figures if none came free in time.
         """
-        if self.closed:
-            self.check_open()
-        offset = self._allocate(packed.size_bytes, owner.uid, shield)
-        if offset is None:
-            return None
+        with Mask() as mask:
+            offset = self._allocate(packed.size_bytes, owner.uid, NO_SHIELD, mask.window)
+            assert offset is not None
+            return self._write_at(offset, packed, object_id, owner, attempt)
+
+    def _write_at(
+        self,
+        offset: int,
+        packed: serialize.Packed,
+        object_id: bytes,
+        owner: Address,
+        attempt: int,
+    ) -> Stored:
         try:
             self.store.write(offset, packed.parts, packed.offsets)
         except BaseException:
@@ -231,7 +236,16 @@ class Values(Binding):
             packed.encoding,
         )
 
-    def _allocate(self, size_bytes: int, owner: bytes, shield: Shield | NoShield) -> int | None:
+    def _allocate(
+        self,
+        size_bytes: int,
+        owner: bytes,
+        shield: Shield | NoShield,
+        window: Window | NoShield,
+    ) -> int | None:
+        """Take memory, waiting with ``window`` open if there is none; None: ``shield`` was hit."""
+        if self.closed:
+            self.check_open()
         loop = self.loop
         with loop.lock:
             offset = self.owner.ledger.memory.allocate(size_bytes, owner)
@@ -240,16 +254,27 @@ class Values(Binding):
         loop.turn()
         call_id, pending = self.new_call()
         loop.post(e.AllocateMemory(call_id, size_bytes, owner))
-        loop.wait(pending, None, lambda: shield.hit)
-        with loop.lock:
-            if not pending.done:
-                pending.callback = lambda: self._free(pending.outcome)
-                return None
+        try:
+            with window:
+                loop.wait(pending, None, lambda: shield.hit)
+        except BaseException:
+            if not self._free_later(pending):
+                self._free(pending.outcome)
+            raise
+        if self._free_later(pending):
+            return None
         self._check_loop()
         outcome = pending.outcome
         if isinstance(outcome, int):
             return outcome
         raise errors.ObjectStoreFullError(size_bytes, str(outcome))
+
+    def _free_later(self, pending: Pending) -> bool:
+        """Nobody waits for this memory any more. Returns False if it has come."""
+        with self.loop.lock:
+            if not pending.done:
+                pending.callback = lambda: self._free(pending.outcome)
+            return not pending.done
 
     def _free(self, offset: object) -> None:
         """Nothing was made of this memory."""
@@ -290,7 +315,7 @@ class Values(Binding):
     def read(self, stored: Stored, object_id: bytes, *, copy: bool = False) -> Any:
         """Open a value in the arena; what is made of it holds the object."""
         drop, closed = self.loop.drop, e.ViewClosed(object_id)
-        with shielded(_nothing):
+        with shielded(_nothing), Mask():
             with self.loop.lock:
                 row = self._rows.get(object_id)
                 gone = row is not None and row.value is not stored

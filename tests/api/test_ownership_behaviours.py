@@ -223,6 +223,40 @@ def test_43_a_task_with_a_gpu_has_a_process_of_its_own(start: Start) -> None:
     assert len({*zfut.get([kept.remote() for _ in range(3)], timeout=WAIT_S)}) == 1
 
 
+def test_43_the_next_task_is_never_lost_with_the_worker_that_ends(start: Start) -> None:
+    start(num_cpus=1, num_gpus=1)
+    once = get_pid.options(num_gpus=1, max_retries=0)
+    assert len({zfut.get(once.remote(), timeout=WAIT_S) for _ in range(20)}) == 20
+
+
+def test_43_a_gpu_is_lent_again_when_its_process_has_ended(start: Start) -> None:
+    start(num_cpus=2, num_gpus=1)
+
+    @zfut.remote(num_gpus=1)
+    def are_alive(pids: list[int]) -> tuple[int, list[bool]]:
+        import builtins
+
+        builtins.kept = np.ones(50_000_000)  # type: ignore[attr-defined]  # goes slowly
+        return os.getpid(), [alive(pid) for pid in pids]
+
+    pids: list[int] = []
+    for _ in range(5):
+        pid, others = zfut.get(are_alive.remote(pids[-1:]), timeout=WAIT_S)
+        assert others in ([], [False])
+        pids.append(pid)
+
+
+def test_43_a_gpu_is_lent_again_when_its_process_only_stays_for_others(start: Start) -> None:
+    start(num_cpus=1, num_gpus=1)
+
+    @zfut.remote(num_gpus=1)
+    def put() -> list[Any]:
+        return [zfut.put(np.full(BIG, 5.0))]
+
+    stays = [zfut.get(put.remote(), timeout=WAIT_S) for _ in range(3)]
+    assert [zfut.get(left[0], timeout=WAIT_S)[0] for left in stays] == [5, 5, 5]
+
+
 def test_43_an_idle_worker_stays_while_others_use_what_it_owns(
     start: Start, tmp_path: Path
 ) -> None:

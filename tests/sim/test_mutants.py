@@ -37,6 +37,7 @@ from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
 from zfut.core.owner.tasks import Tasks
+from zfut.exits import MAX_CALLS
 from zfut.sim.run import run_seed
 from zfut.sim.script import Script
 from zfut.wire import messages as m
@@ -464,6 +465,28 @@ def who_waits_for_one_argument_forgets_the_others(patch: pytest.MonkeyPatch) -> 
     patch.setattr("zfut.core.owner.machine.value_lost", nothing)
 
 
+def a_worker_that_takes_no_more_ends_at_once(patch: pytest.MonkeyPatch) -> None:
+    right = ExecutorMachine.retire
+
+    def mutant(self: ExecutorMachine) -> None:
+        right(self)
+        self.exiting = MAX_CALLS
+
+    patch.setattr(ExecutorMachine, "retire", mutant)
+
+
+def one_lease_of_those_lent_twice_is_enough(patch: pytest.MonkeyPatch) -> None:
+    right = Granting._revoke_what_was_lent_twice
+
+    def mutant(self: Granting) -> None:
+        granted = self.leases.granted
+        self.leases.granted = dict(list(granted.items())[-1:])
+        right(self)
+        self.leases.granted = granted
+
+    patch.setattr(Granting, "_revoke_what_was_lent_twice", mutant)
+
+
 def what_is_lent_twice_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Granting, "_revoke_what_was_lent_twice", nothing)
 
@@ -585,6 +608,8 @@ BY_SEED: dict[Patch, range] = {
 
 BY_SCENARIO: dict[Patch, str] = {
     what_is_lent_twice_stays: "lent_while_it_waited",
+    one_lease_of_those_lent_twice_is_enough: "all_that_was_lent_twice",
+    a_worker_that_takes_no_more_ends_at_once: "worker_retires_between_two_tasks",
     free_does_not_wait_for_readers: "free_while_a_call_reads_it",
     closed_views_of_freed_values_go_unnoticed: "free_with_a_view_open",
     freed_values_are_made_again_for_nobody: "free_then_rebuilt",

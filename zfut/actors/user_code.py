@@ -285,9 +285,7 @@ class Runner:
                 payload.append(packed.to_bytes())
             else:
                 object_id = spec.task_id + (index + 1).to_bytes(4, "big")
-                stored = session.write(packed, object_id, call.owner, spec.attempt)
-                assert stored is not None
-                specs.append(stored)
+                specs.append(session.write(packed, object_id, call.owner, spec.attempt))
             refs.append(packed.refs)
             found = found or bool(packed.refs)
         result = TaskResult(spec.task_id, spec.attempt, OK, tuple(specs), took)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from math import prod
 from typing import Any
 
 from zfut.errors import RemoteProtocolError
@@ -65,7 +66,8 @@ def load(block: memoryview) -> Any:
             kind = _types[name] = np.dtype(name.decode())
         if magic != MAGIC or kind.kind not in PLAIN_KINDS:
             raise _malformed(f"magic {magic!r}, type {name!r}")
-        return np.ndarray(shape, kind, block, start)
+        # An ndarray made of the block would rest on the memory below, which can be written.
+        return np.frombuffer(block, kind, prod(shape), start).reshape(shape)
     except (struct.error, IndexError, TypeError, ValueError) as error:
         raise _malformed(str(error)) from None
 

@@ -193,7 +193,9 @@ class Exit(Message, frozen=True, tag=23):
 class Retire(Message, frozen=True, tag=26):
     """executor -> node: lend me to nobody any more; I end when nobody uses what I own.
 
-    Safe to repeat.
+    Once its lease has ended it is told so with Exit, and ends; until then it sends back what
+    it is pushed.  One that stays nevertheless, because others use what it owns, says Retire
+    again: its devices may be lent.  Safe to repeat.
     """
 
 

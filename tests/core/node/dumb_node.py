@@ -37,10 +37,20 @@ class DumbNode:
     actors: set[bytes] = field(default_factory=set)
     doomed: set[bytes] = field(default_factory=set)
     orphaned: set[bytes] = field(default_factory=set)
+    retiring: set[bytes] = field(default_factory=set)
+    may_end: set[bytes] = field(default_factory=set)
+    kept: dict[bytes, Demand] = field(default_factory=dict)
 
     def free(self) -> dict[str, int]:
-        """Return the total less what is granted, but for the CPUs of those that wait."""
+        """Return the total less what is granted, but for the CPUs of those that wait.
+
+        What is not a CPU is not free before the process that had it is gone.
+        """
         free = dict(self.total)
+        for demand in self.kept.values():
+            for kind, amount in demand:
+                if kind != "CPU":
+                    free[kind] -= amount
         for lease in self.granted:
             for kind, amount in lease.demand:
                 if not (lease.blocked and kind == "CPU"):
@@ -94,20 +104,40 @@ class DumbNode:
             self.waiting.remove(request)
             return
         self.granted.remove(request)
-        self.workers[request.worker] = LEAVING if request.actor else IDLE
+        worker = request.worker
+        leaves = request.actor or worker in self.retiring
+        self.workers[worker] = LEAVING if leaves else IDLE
+        if leaves:
+            self.kept[worker] = request.demand
         if request.actor:
-            self.doomed.add(request.worker)
+            self.doomed.add(worker)
+        elif leaves:
+            self.may_end.add(worker)
+
+    def retire(self, uid: bytes) -> None:
+        """A worker takes no more; or, told so and asked to end, stays: its devices are free."""
+        if uid in self.retiring and self.workers[uid] == LEAVING:
+            self.kept.pop(uid, None)
+        elif self.workers[uid] != LEAVING:
+            self.retiring.add(uid)
+            if self.workers[uid] == IDLE:
+                self.workers[uid] = LEAVING
+                self.may_end.add(uid)
 
     def die(self, uid: bytes) -> None:
         """A process is gone: its lease, and all that it asked for; who ran for it is to end."""
         self.workers.pop(uid, None)
         self.doomed.discard(uid)
         self.orphaned.discard(uid)
+        self.retiring.discard(uid)
+        self.may_end.discard(uid)
+        self.kept.pop(uid, None)
         self.granted = [lease for lease in self.granted if lease.worker != uid]
         self.waiting = [request for request in self.waiting if request.name[0] != uid]
         for lease in [lease for lease in self.granted if lease.name[0] == uid]:
             self.granted.remove(lease)
             self.workers[lease.worker] = LEAVING
+            self.kept[lease.worker] = lease.demand
             holds_more = any(kind != "CPU" and amount for kind, amount in lease.demand)
             ended = self.doomed if lease.actor or holds_more else self.orphaned
             ended.add(lease.worker)

@@ -87,7 +87,7 @@ class NodeLeases(RuleBasedStateMachine):
         """Let a message arrive."""
         return self.step(e.Received(sender, message))
 
-    def step(self, event: e.Event) -> list[f.Effect]:  # noqa: C901  one for each
+    def step(self, event: e.Event) -> list[f.Effect]:  # noqa: C901, PLR0912  one for each
         """Hand an event to the machine; the dumb version has had it."""
         effects = self.node.step(event, self.now)
         grants: list[tuple[tuple[bytes, int], m.LeaseGranted]] = []
@@ -106,6 +106,9 @@ class NodeLeases(RuleBasedStateMachine):
                 case f.Send(to, m.Exit("owner died")):
                     self.dumb.orphaned.remove(to)
                     self.stopping[to] = self.now + self.node.config.orphan_grace_ns
+                case f.Send(to, m.Exit("max_calls")):
+                    self.dumb.may_end.remove(to)
+                    assert self.dumb.workers[to] == LEAVING
                 case f.Send(to, m.Bind() as bind):
                     assert bind.bind > self.binds.get(to, 0), "a bind number is used once"
                     self.binds[to] = bind.bind
@@ -119,7 +122,8 @@ class NodeLeases(RuleBasedStateMachine):
                     assert self.failed_starts >= STARTS_MAX
                     self.dumb.end((to, lease_id))
                 case f.Send(to, m.LeaseRevoked(lease_id)):
-                    self.check_revoked((to, lease_id))
+                    if event != e.Received(self.lent_to((to, lease_id)), m.Retire()):
+                        self.check_revoked((to, lease_id))
                 case _:
                     pass
         self.grant(grants, bound)
@@ -145,6 +149,11 @@ class NodeLeases(RuleBasedStateMachine):
             assert (bind.bind, bind.lease_id, bind.owner) == (message.bind, name[1], name[0])
         assert not bound, "who is bound is lent"
 
+    def lent_to(self, name: tuple[bytes, int]) -> bytes:
+        """Return the worker of a lease."""
+        lease = self.dumb.find(name)
+        return lease.worker if lease is not None else b""
+
     def check_revoked(self, name: tuple[bytes, int]) -> None:
         """A lease makes way for somebody who has fewer, and it helps."""
         lease = self.dumb.find(name)
@@ -169,6 +178,7 @@ class NodeLeases(RuleBasedStateMachine):
         granting, dumb = self.node.granting, self.dumb
         assert not dumb.doomed, "who has nothing to live for is killed"
         assert not dumb.orphaned, "who has lost its owner is told"
+        assert not dumb.may_end, "who takes no more is told when its lease has ended"
         late = [uid for uid, at in self.stopping.items() if at <= self.now]
         wake_at = self.node.wake_at()
         assert not late or (wake_at is not None and wake_at <= self.now), "the late are killed"
@@ -312,6 +322,20 @@ class NodeLeases(RuleBasedStateMachine):
         lease.blocked = False
         self.tell(uid, m.Unblocked())
 
+    @precondition(lambda self: self.dumb.in_state(LENT) or self.dumb.retiring)
+    @rule(at=which, stays=st.booleans())
+    def retire(self, at: int, *, stays: bool) -> None:
+        """A worker takes no more; one that was told to end may stay."""
+        staying = [uid for uid in self.dumb.retiring if self.dumb.workers[uid] == LEAVING]
+        able = [*self.dumb.in_state(LENT), *self.dumb.in_state(IDLE)]
+        able = [uid for uid in able if uid not in self.dumb.actors]
+        uids = sorted(staying if stays else able)
+        if uids:
+            uid = pick(uids, at)
+            self.dumb.retire(uid)
+            self.stopping.pop(uid, None)
+            self.tell(uid, m.Retire())
+
     @precondition(lambda self: self.dumb.workers)
     @rule(at=which, state=st.sampled_from((LENT, LEAVING, STARTING, IDLE)))
     def a_worker_dies(self, at: int, state: str) -> None:
@@ -380,10 +404,23 @@ def blocking_credits_everything(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_blocked_lease_is_credited_in_full(patch: pytest.MonkeyPatch) -> None:
-    def mutant(self: Granting, lease: Any) -> None:
+    def mutant(self: Granting, lease: Any, _: Any = None) -> None:
         self.resources.give(lease.demand)
 
     patch.setattr(Granting, "_credit", mutant)
+
+
+def devices_are_free_before_their_process_has_ended(patch: pytest.MonkeyPatch) -> None:
+    credit = Granting._credit  # noqa: SLF001
+    patch.setattr(Granting, "_credit", lambda self, lease, _=None: credit(self, lease))
+
+
+def who_stays_keeps_its_devices(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Granting, "_give_kept", lambda *_: None)
+
+
+def who_retires_is_never_told_to_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Granting, "_let_go", Granting.retire)
 
 
 def leases_outlive_their_owner(patch: pytest.MonkeyPatch) -> None:
@@ -423,6 +460,9 @@ def one_kind_is_enough_to_fit(patch: pytest.MonkeyPatch) -> None:
         the_oldest_goes_first,
         blocking_credits_everything,
         a_blocked_lease_is_credited_in_full,
+        devices_are_free_before_their_process_has_ended,
+        who_stays_keeps_its_devices,
+        who_retires_is_never_told_to_end,
         leases_outlive_their_owner,
         requests_outlive_their_owner,
         a_lent_worker_is_lent_again,

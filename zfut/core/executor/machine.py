@@ -17,7 +17,7 @@ from zfut.core.effects import EndProcess, InterruptCall
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question
-from zfut.exits import ORPHANED
+from zfut.exits import MAX_CALLS, ORPHANED
 from zfut.ids import short
 from zfut.wire import messages as m
 from zfut.wire.specs import CANCELLED, RAISED, Failed, Stored, TaskResult, TaskSpec, Value
@@ -31,7 +31,7 @@ BLOCK_DELAY_NS = 1_000_000
 RUNS = -1
 """In place of a request: something runs on top of the calls that wait."""
 
-LINGERS = ("idle", "out of scope", "max_calls", ORPHANED)
+LINGERS = ("idle", "out of scope", MAX_CALLS, ORPHANED)
 """Reasons to end that wait until nobody uses this process's objects."""
 
 EXIT_CLEAN = 0
@@ -52,6 +52,7 @@ class ExecutorMachine:
         self.actor_name = ""
         self.incarnation = 0
         self.max_concurrency = 1
+        self.retiring = False  # it takes no more, and waits until its lease has ended
         self.exiting = ""
         self._ended = False  # the world was asked to end this process
         self._lingers = False
@@ -87,7 +88,7 @@ class ExecutorMachine:
         if message.bind > self.bind:
             self._early.append((message, event.payload))
             return
-        if message.bind < self.bind or self.exiting:
+        if message.bind < self.bind or self.retiring or self.exiting:
             self._send_back(event.sender, [(t.task_id, t.attempt) for t in message.tasks])
             self.inbox.learn(message.functions, event.payload)
             return
@@ -230,13 +231,16 @@ class ExecutorMachine:
             self._send_back(uid, entries)
 
     def _send_back(self, to: bytes, tasks: list[tuple[bytes, int]]) -> None:
-        closed = self.exiting == "max_calls"
-        self._out.send(to, m.TasksPushedBack(tuple(tasks), closed))
+        self._out.send(to, m.TasksPushedBack(tuple(tasks), self.retiring))
 
     def retire(self) -> None:
-        """A function has had its ``max_calls`` here: take no more, and end in peace."""
-        if not self.exiting:
-            self.exiting = "max_calls"
+        """A function has had its ``max_calls`` here: take no more, and end in peace.
+
+        Not before the node says so: our owner may be sending another task, and would take the
+        end of this process for a crash.
+        """
+        if not (self.retiring or self.exiting):
+            self.retiring = True
             self._out.send(self._owner.ledger.node, m.Retire())
             self.push_back()
 
@@ -410,8 +414,8 @@ class ExecutorMachine:
             self._ended = True
 
     def _linger(self) -> None:
-        """Nothing runs here any more: the node need not end this process by force."""
-        if self.exiting == ORPHANED and not self._lingers:
+        """Nothing runs here any more: the node need not end, nor wait for, this process."""
+        if self.exiting in (ORPHANED, MAX_CALLS) and not self._lingers:
             self._lingers = True
             self._out.send(self._owner.ledger.node, m.Retire())
 

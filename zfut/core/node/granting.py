@@ -17,6 +17,7 @@ from zfut.core.node.draining import REFUSAL
 from zfut.core.node.leases import LeaseTable, NodeLease
 from zfut.core.node.resources import CPU, Resources, cpu_part
 from zfut.core.node.worker_pool import IDLE, LEAVING, LENT, STARTING, Worker, WorkerPool
+from zfut.exits import MAX_CALLS
 from zfut.ids import TASK_UNITS
 from zfut.wire import messages as m
 
@@ -89,16 +90,20 @@ class Granting:
         self.dirty = True
         if not lease.worker:
             return
-        self._credit(lease)
         worker = self.pool.workers.get(lease.worker)
-        if worker is None or not to_pool or lease.nested:
-            return
-        if lease.actor_id:
+        if worker is None or lease.nested:
+            self._credit(lease)
+        elif not to_pool:
+            self._credit(lease, worker)
+        elif lease.actor_id:
+            self._credit(lease, worker)
             self.retire(worker)
             self._out.add(KillProcess(worker.uid))
         elif worker.retiring:
-            self.retire(worker)
+            self._credit(lease, worker)
+            self._let_go(worker)
         else:
+            self._credit(lease)
             self.pool.take_back(worker, now)
 
     def drain(self, programs: Mapping[bytes, int]) -> None:
@@ -115,16 +120,31 @@ class Granting:
                 lease.revoked = True
                 self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
 
-    def _credit(self, lease: NodeLease) -> None:
+    def _credit(self, lease: NodeLease, leaves: Worker | None = None) -> None:
+        """A lease has ended; what is not a CPU is free when the worker that ``leaves`` is gone."""
         self.resources.give(lease.demand)
         if lease.blocked:
             self.resources.take(cpu_part(lease.demand))
             lease.blocked = False
+        if leaves is not None:
+            leaves.kept = tuple(item for item in lease.demand if item[0] != CPU)
+            self.resources.take(leaves.kept)
+
+    def _give_kept(self, worker: Worker) -> None:
+        self.resources.give(worker.kept)
+        worker.kept = ()
+        self.dirty = True
 
     def retire(self, worker: Worker) -> None:
         """Lend a worker to nobody any more: it ends by itself or is being killed."""
         worker.state = LEAVING
         worker.lease = None
+        worker.blocked = worker.stuck = False
+
+    def _let_go(self, worker: Worker) -> None:
+        """Nobody sends this worker anything more: it may end."""
+        self.retire(worker)
+        self._out.send(worker.uid, m.Exit(MAX_CALLS))
 
     # ---------------------------------------------------------------- workers
 
@@ -135,15 +155,23 @@ class Granting:
             self._attempts = ATTEMPTS
 
     def worker_retires(self, uid: bytes) -> None:
-        """A worker takes no more work: its owner returns it, and nobody else gets it."""
+        """A worker takes no more work: its owner returns it, and nobody else gets it.
+
+        Told again, it stays because others use what it owns; its devices are free.
+        """
         worker = self.pool.workers.get(uid)
         lease = self._lease_of(uid)
-        if lease is not None and worker is not None:
-            worker.retiring = True
+        if worker is None:
+            return
+        if worker.retiring and worker.state == LEAVING:
+            self._give_kept(worker)
+            return
+        worker.retiring = True
+        if lease is not None:
             lease.revoked = True
             self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
-        elif worker is not None and worker.state == IDLE:
-            self.retire(worker)
+        elif worker.state == IDLE:
+            self._let_go(worker)
 
     def worker_died(self, uid: bytes, why: str, now: int) -> None:
         """A worker is gone, and its lease with it."""
@@ -153,6 +181,7 @@ class Granting:
             return
         if worker.lease is not None:
             self.end(*worker.lease, now, to_pool=False)
+        self._give_kept(worker)
         if worker.state != STARTING:
             self._attempts = max(self._attempts, 1)  # those who had it need another
             return
@@ -318,14 +347,15 @@ class Granting:
                 return
 
     def _revoke_what_was_lent_twice(self) -> None:
-        """The youngest lease with a CPU ends with its task: a task that had waited has its CPU."""
+        """The youngest leases with a CPU end with their tasks: who had waited has its CPU."""
         for lease in reversed(self.leases.granted.values()):
+            if not self._overcommitted():
+                return
             if cpu_part(lease.demand) and not (
                 lease.actor_id or lease.blocked or lease.revoked
             ):
                 lease.revoked = True
                 self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
-                return
 
     def _victim(self, lease: NodeLease) -> NodeLease | None:
         """Return the lease that is to make way; None if none can, or one does already.

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from zfut.wire.specs import Demand
+
 STARTING, IDLE, LENT, LEAVING = "starting", "idle", "lent", "leaving"
 
 
@@ -25,6 +27,7 @@ class Worker(Struct, gc=False):
     lease: tuple[bytes, int] | None = None  # lend, take_back
     actor_id: bytes = b""  # lend
     retiring: bool = False  # Granting: it takes no more work
+    kept: Demand = ()  # Granting: its lease has ended, and this is free when it is gone
     blocked: bool = False  # Granting
     stuck: bool = False  # Granting: it waits, and nothing runs on top of what waits
     nested_lease_id: int = 0  # Granting: a request that would let it go on
