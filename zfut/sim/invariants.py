@@ -53,13 +53,16 @@ def after_turn(cluster: Cluster, process: Process) -> None:
 
 
 def resources_conserved(node: NodeMachine) -> None:
-    """T6: what is free and what live leases hold is all there is."""
+    """T6: what is free, what live leases hold and what leaves with a process is all there is."""
     resources = node.granting.resources
     held = dict.fromkeys(resources.total, 0)
     for lease in node.granting.leases.granted.values():
         for kind, amount in lease.demand:
             if not (lease.blocked and kind == CPU):
                 held[kind] += amount
+    for worker in node.granting.pool.workers.values():
+        for kind, amount in worker.kept:
+            held[kind] += amount
     for kind, total in resources.total.items():
         free = resources.free[kind]
         if free + held[kind] != total:
