@@ -1,4 +1,4 @@
-"""Keeps Ctrl-C out of a machine that is between two of its tables."""
+"""Keeps signals out of a machine that is between two of its tables."""
 
 from __future__ import annotations
 
@@ -6,40 +6,79 @@ import _signal  # the C functions: the signal module turns handlers into enums a
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
+_Previous = list[tuple[int, Callable[..., Any]]]
+
 
 class Shield:
-    """Remembers an interrupt until the machine is in a consistent state again."""
+    """Remembers signals until the machine is in a consistent state again.
+
+    The program's handlers are set aside meanwhile: blocking a signal would not do, since any
+    thread that does not block it, one of a numeric library say, takes it for the main thread.
+    """
 
     __slots__ = ("_caught", "_previous", "_wake", "hit")
 
-    def __init__(self, wake: Callable[[], None], previous: Callable[..., Any]) -> None:
+    def __init__(self, wake: Callable[[], None], previous: _Previous) -> None:
         self.hit = False
         self._wake = wake
         self._previous = previous
-        self._caught: tuple[int, FrameType | None] | None = None
+        self._caught: dict[int, FrameType | None] = {}
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.hit = True
-        self._caught = (number, frame)
+        self._caught[number] = frame
         self._wake()
 
     def __enter__(self) -> Self:
-        _signal.signal(_SIGINT, self._remember)
+        remember = self._remember
+        try:
+            for number, _ in self._previous:
+                _signal.signal(number, remember)
+        except BaseException:  # of a handler, for a signal that came before
+            self._restore()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        _signal.signal(_SIGINT, self._previous)
-        if self._caught is not None:
-            caught, self._caught = self._caught, None  # its frame may hold this shield
-            self._previous(*caught)
+        try:
+            self._restore()
+        finally:
+            if self._caught:
+                caught, self._caught = self._caught, {}  # their frames may hold this shield
+                _deliver(list(caught.items()), dict(self._previous))
+
+    def _restore(self) -> None:
+        """Give the program its handlers back, all of them, though one that is back may raise."""
+        left = self._previous[:]
+        raised: BaseException | None = None
+        while left:
+            try:
+                while left:
+                    _signal.signal(*left[-1])
+                    left.pop()
+            except BaseException as error:  # noqa: BLE001  raised below
+                raised = error
+        if raised is not None:
+            raise raised
+
+
+def _deliver(
+    caught: list[tuple[int, FrameType | None]], handlers: dict[int, Callable[..., Any]]
+) -> None:
+    number, frame = caught.pop(0)
+    try:
+        handlers[number](number, frame)
+    finally:
+        if caught:
+            _deliver(caught, handlers)
 
 
 class NoShield:
-    """In other threads, and where nobody handles the signal, there is nothing to keep out."""
+    """In other threads, and where nobody handles a signal, there is nothing to keep out."""
 
     hit = False
 
@@ -53,55 +92,6 @@ class NoShield:
 NO_SHIELD = NoShield()
 
 
-class Mask:
-    """Keeps signals of any kind out of the main thread, but for the windows it opens.
-
-    A handler that raises, or that uses zfut itself, runs in a window or after the block.
-    """
-
-    __slots__ = ("_blocked", "window")
-
-    def __init__(self) -> None:
-        self._blocked: Collection[int] = ()
-        self.window: Window | NoShield = NO_SHIELD
-
-    def __enter__(self) -> Self:
-        if threading.get_ident() != _main_thread:
-            return self
-        blocked = _HANDLED
-        try:  # a handler may raise here, for a signal that came before
-            before = _signal.pthread_sigmask(_BLOCK, _HANDLED)
-            blocked = _HANDLED - before if before else _HANDLED
-        except BaseException:
-            _signal.pthread_sigmask(_UNBLOCK, blocked)
-            raise
-        if blocked:
-            self._blocked = blocked
-            self.window = Window(blocked)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._blocked:
-            _signal.pthread_sigmask(_UNBLOCK, self._blocked)
-
-
-class Window:
-    """Lets the signals in that a mask keeps out."""
-
-    __slots__ = ("_blocked",)
-    hit = False
-
-    def __init__(self, blocked: Collection[int]) -> None:
-        self._blocked = blocked
-
-    def __enter__(self) -> Self:
-        _signal.pthread_sigmask(_UNBLOCK, self._blocked)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _signal.pthread_sigmask(_BLOCK, self._blocked)
-
-
 def _find_main_thread() -> None:
     global _main_thread  # noqa: PLW0603  a fork has another one
     _main_thread = threading.main_thread().ident or 0
@@ -110,12 +100,11 @@ def _find_main_thread() -> None:
 _main_thread = threading.main_thread().ident or 0
 os.register_at_fork(after_in_child=_find_main_thread)
 
-_BLOCK, _UNBLOCK = int(signal.SIG_BLOCK), int(signal.SIG_UNBLOCK)
-_HANDLED = frozenset(
+_HANDLED = tuple(
     int(getattr(signal, name))
     for name in (
-        "SIGHUP",
         "SIGINT",
+        "SIGHUP",
         "SIGQUIT",
         "SIGUSR1",
         "SIGUSR2",
@@ -126,20 +115,18 @@ _HANDLED = frozenset(
         "SIGCHLD",
     )
 )
-"""Signals for which programs have handlers."""
-
-
-_SIGINT = int(signal.SIGINT)
+"""Signals for which programs have handlers; the first is given back last."""
 
 
 def shielded(wake: Callable[[], None]) -> Shield | NoShield:
-    """Keep Ctrl-C from interrupting a machine between two of its tables.
+    """Keep signals from interrupting a machine between two of its tables.
 
-    In the main thread the interrupt is remembered and raised when the block is left; the handler
-    that the program installed decides what it means.
+    In the main thread they are remembered and handled when the block is left; the handlers that
+    the program installed decide what they mean, and may use zfut.
     """
-    if threading.get_ident() == threading.main_thread().ident:
-        previous = _signal.getsignal(_SIGINT)
-        if callable(previous):
+    if threading.get_ident() == _main_thread:
+        get = _signal.getsignal
+        previous = [(n, handler) for n in _HANDLED if callable(handler := get(n))]
+        if previous:
             return Shield(wake, previous)
     return NO_SHIELD

@@ -15,7 +15,7 @@ from zfut.core.owner.records import ACTOR, FAILED, READY, ObjectRow, Task, Templ
 from zfut.ids import PUT_INDEX, short
 from zfut.refs import ObjectRef, arriving
 from zfut.room import wait_for_room
-from zfut.shield import NO_SHIELD, Mask, NoShield, Shield, Window, shielded
+from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.sites import call_site
 from zfut.waiting import Pending
 from zfut.wire import serialize
@@ -192,13 +192,13 @@ class Values(Binding):
         A signal may come before or after, not between: memory that nobody knows of stays taken.
         """
         while True:
-            with shielded(_nothing) as shield, Mask() as mask:
-                offset = self._allocate(packed.size_bytes, self.uid, shield, mask.window)
+            with shielded(_nothing) as shield:
+                offset = self._allocate(packed.size_bytes, self.uid, shield)
                 if offset is not None:
                     stored = self._write_at(offset, packed, object_id, self.address, 0)
                     self.loop.post(e.PutStored(stored, packed.refs, self._site()))
                     return stored
-            # The program's own handler of Ctrl-C let it go on.
+            # The program's own handler let it go on.
 
     def write(
         self, packed: serialize.Packed, object_id: bytes, owner: Address, attempt: int
@@ -207,10 +207,9 @@ class Values(Binding):
 
         Raises ObjectStoreFullError with the figures if none came free in time.
         """
-        with Mask() as mask:
-            offset = self._allocate(packed.size_bytes, owner.uid, NO_SHIELD, mask.window)
-            assert offset is not None
-            return self._write_at(offset, packed, object_id, owner, attempt)
+        offset = self._allocate(packed.size_bytes, owner.uid, NO_SHIELD)
+        assert offset is not None
+        return self._write_at(offset, packed, object_id, owner, attempt)
 
     def _write_at(
         self,
@@ -241,9 +240,8 @@ class Values(Binding):
         size_bytes: int,
         owner: bytes,
         shield: Shield | NoShield,
-        window: Window | NoShield,
     ) -> int | None:
-        """Take memory, waiting with ``window`` open if there is none; None: ``shield`` was hit."""
+        """Take memory, waiting for room if need be; None: ``shield`` was hit."""
         if self.closed:
             self.check_open()
         loop = self.loop
@@ -255,8 +253,7 @@ class Values(Binding):
         call_id, pending = self.new_call()
         loop.post(e.AllocateMemory(call_id, size_bytes, owner))
         try:
-            with window:
-                loop.wait(pending, None, lambda: shield.hit)
+            loop.wait(pending, None, lambda: shield.hit)
         except BaseException:
             if not self._free_later(pending):
                 self._free(pending.outcome)
@@ -315,7 +312,7 @@ class Values(Binding):
     def read(self, stored: Stored, object_id: bytes, *, copy: bool = False) -> Any:
         """Open a value in the arena; what is made of it holds the object."""
         drop, closed = self.loop.drop, e.ViewClosed(object_id)
-        with shielded(_nothing), Mask():
+        with shielded(_nothing):
             with self.loop.lock:
                 row = self._rows.get(object_id)
                 gone = row is not None and row.value is not stored

@@ -294,3 +294,11 @@ def test_one_reference_can_be_awaited_twice_and_after_a_cancelled_wait() -> None
     assert asyncio.run(main()) == ["through"] * 4
     assert zfut.get(ref) == "through"
     until(lambda: not zfut.nodes()[0]["waiting"], "nothing is queued")
+
+
+def test_arrays_cannot_be_made_writable(start: Start) -> None:
+    start(num_cpus=1)
+    for size in (10, 100_000):
+        array = zfut.get(zfut.put(np.ones(size)))
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.setflags(write=True)

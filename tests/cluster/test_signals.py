@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.leftovers import Footprint, assert_unchanged, new_base
+from zfut.shield import shielded
 
 pytestmark = pytest.mark.cluster
 
@@ -24,9 +26,12 @@ def same(value):
     return value
 """
 
-RAISES = (
-    HEAD
-    + """
+THREAD = """
+import threading, time
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()  # blocks no signal
+"""
+
+RAISES = """
 class TooLongError(Exception):
     pass
 
@@ -50,7 +55,33 @@ assert raised > 50, raised
 assert zfut.get([same.remote(n) for n in range(1000)], timeout=20) == list(range(1000))
 print("whole")
 """
-)
+
+PUTS = """
+import numpy as np
+
+class TooLongError(Exception):
+    pass
+
+def give_up(number, frame):
+    raise TooLongError
+
+signal.signal(signal.SIGALRM, give_up)
+sys.unraisablehook = lambda _: None
+chance, raised = random.Random(2), 0
+for n in range(1500):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.00002, 0.0004))
+        assert zfut.get(zfut.put(np.full(20_000, n)))[-1] == n
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except TooLongError:
+        raised += 1
+with contextlib.suppress(TooLongError):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+assert raised > 50, raised
+refs = [zfut.put(np.full(20_000, n)) for n in range(100)]
+assert [zfut.get(ref)[-1] for ref in refs] == list(range(100))
+print("whole")
+"""
 
 ASKS = (
     HEAD
@@ -74,7 +105,14 @@ print(zfut.get(ref, timeout=20))
 
 
 @pytest.mark.parametrize(
-    ("program", "says"), [(RAISES, ["whole"]), (ASKS, ["asked", "opened"])]
+    ("program", "says"),
+    [
+        (HEAD + RAISES, ["whole"]),
+        (HEAD + THREAD + RAISES, ["whole"]),
+        (HEAD + PUTS, ["whole"]),
+        (ASKS, ["asked", "opened"]),
+    ],
+    ids=["it raises", "beside another thread", "between puts", "it asks"],
 )
 def test_a_handler_leaves_the_session_whole(
     program: str, says: list[str], tmp_path: Path
@@ -92,3 +130,25 @@ def test_a_handler_leaves_the_session_whole(
     assert done.stdout.split() == says, done.stderr[-2000:]
     assert_unchanged(before, base)
     base.rmdir()
+
+
+def test_every_handler_is_back_and_every_signal_handled_though_they_raise() -> None:
+    numbers = (signal.SIGUSR1, signal.SIGUSR2)
+    seen: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        seen.append(number)
+        raise ValueError(number)
+
+    before = [signal.signal(number, note) for number in numbers]
+    try:
+        with pytest.raises(ValueError, match="1"), shielded(lambda: None) as shield:  # noqa: PT012
+            for number in numbers:
+                signal.raise_signal(number)
+            assert shield.hit
+            assert not seen
+        assert sorted(seen) == sorted(numbers)
+        assert [signal.getsignal(number) for number in numbers] == [note, note]
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -32,7 +32,7 @@ from zfut.actors.mailbox import Mailbox, MailboxError
 from zfut.actors.polling import Polling
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, ViewClosed, Woken
-from zfut.shield import NO_SHIELD, Mask, NoShield, Shield, Window, shielded
+from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
 from zfut.waiting import Counting, Pending
 
 log = logging.getLogger("zfut")
@@ -114,7 +114,7 @@ class Loop:
 
     def turn(self) -> None:
         """Handle everything that is there, in the calling thread."""
-        with shielded(self.wake), Mask(), self.lock:
+        with shielded(self.wake), self.lock:
             if not self._ended:
                 self.handle_all()
         self.run_callbacks()
@@ -209,11 +209,11 @@ class Loop:
         Returns whether it is done.
         """
         while True:
-            with shielded(lambda: self._rouse(pending)) as shield, Mask() as mask:
-                self._wait(pending, deadline_ns, until, shield, mask.window)
+            with shielded(lambda: self._rouse(pending)) as shield:
+                self._wait(pending, deadline_ns, until, shield)
             if pending.done or not shield.hit:
                 return pending.done
-            # The program's own handler of Ctrl-C let it go on.
+            # The program's own handler let it go on.
 
     def _wait(
         self,
@@ -221,7 +221,6 @@ class Loop:
         deadline_ns: int | None,
         until: Callable[[], bool] | None,
         shield: Shield | NoShield,
-        window: Window | NoShield,
     ) -> None:
         def over() -> bool:
             return pending.done or (until is not None and until())
@@ -230,15 +229,15 @@ class Loop:
             if not self._claimed and self._token.acquire(blocking=False):
                 self._driver = threading.get_ident()
                 try:
-                    self._drive(over, deadline_ns, shield, window)
+                    self._drive(over, deadline_ns, shield)
                 finally:
                     self._driver = 0
                     self._token.release()
                     self._hand_on()
             elif threading.get_ident() in (self._holder, self._driver):
-                self._drive_within(over, deadline_ns, shield, window)
+                self._drive_within(over, deadline_ns, shield)
             else:
-                self._sleep(pending, deadline_ns, window)
+                self._sleep(pending, deadline_ns)
             if deadline_ns and time.monotonic_ns() >= deadline_ns:
                 return
             if self.closed or over():
@@ -249,13 +248,12 @@ class Loop:
         until: Callable[[], bool],
         deadline_ns: int | None,
         shield: Shield | NoShield,
-        window: Window | NoShield,
     ) -> None:
         """Drive on a thread that drives already: its event loop, or a signal handler, waits."""
         before = self.driving, self.blocked
         try:
             with self._polling_on.another():  # the thread may be in poll right now
-                self._drive(until, deadline_ns, shield, window)
+                self._drive(until, deadline_ns, shield)
         finally:
             self.driving, self.blocked = before
 
@@ -265,9 +263,7 @@ class Loop:
         if pending.event is not None:
             pending.event.set()
 
-    def _sleep(
-        self, pending: Pending, deadline_ns: int | None, window: Window | NoShield
-    ) -> None:
+    def _sleep(self, pending: Pending, deadline_ns: int | None) -> None:
         """Another thread drives: sleep until our call is done or that thread leaves."""
         event = pending.event = pending.event or threading.Event()
         self._sleepers.append(event)
@@ -276,8 +272,7 @@ class Loop:
             left = None
             if deadline_ns is not None:
                 left = max(0.0, (deadline_ns - time.monotonic_ns()) / 1e9)
-            with window:
-                event.wait(left)
+            event.wait(left)
         event.clear()
         with contextlib.suppress(ValueError):
             self._sleepers.remove(event)
@@ -291,7 +286,7 @@ class Loop:
         """Drive as the thread that owns the process: others that wait leave it the work."""
         self._claim()
         try:
-            self._drive(until, None, NO_SHIELD, NO_SHIELD)
+            self._drive(until, None, NO_SHIELD)
         finally:
             self._token.release()
             self._hand_on()
@@ -323,7 +318,6 @@ class Loop:
         until: Callable[[], bool],
         deadline_ns: int | None,
         shield: Shield | NoShield,
-        window: Window | NoShield,
     ) -> None:
         """Handle and poll until ``until()`` or the deadline. One thread at a time."""
         self.activity += 1
@@ -336,20 +330,18 @@ class Loop:
                     self.handle_all(receive=receive)
                 receive = True
                 if self._callbacks:
-                    with window:
-                        self.run_callbacks()
+                    self.run_callbacks()
                 if until() or shield.hit or self.closed or self._claimed:
                     return
                 timeout = self._timeout_ms(deadline_ns)
                 if timeout == 0 and deadline_ns and time.monotonic_ns() >= deadline_ns:
                     return
-                with window:
-                    if self._spin():
-                        continue
-                    self.blocked = True
-                    if self.inbox:
-                        timeout = 0
-                    ready = poll(timeout)
+                if self._spin():
+                    continue
+                self.blocked = True
+                if self.inbox:
+                    timeout = 0
+                ready = poll(timeout)
                 self._polling_on.after(ready)
                 self.blocked = False
         finally:
