@@ -28,6 +28,8 @@ class WrongTypeError(UsageError, TypeError):
         return f"{self.function} takes {self.wants}, not {self.got}."
 
     def next_step(self) -> str:
+        if "actor" in self.wants:
+            return "Handles are what .remote() of an actor class and zfut.get_actor() return."
         return "References are what .remote() and zfut.put() return."
 
 

@@ -90,14 +90,14 @@ class Runner:
     def name_of(self, call: Call) -> str:
         """Return what a user calls this call: ``f`` or ``Class.method``."""
         if call.kind == METHOD:
-            return f"{self._executor.actor_name}.{call.spec.function.decode()}"
+            return f"{self._executor.actor_name}.{call.method()}"
         name, _ = self._executor.inbox.functions[call.spec.function]
         return f"{name}.__init__" if call.kind == CREATE else name
 
     def target(self, call: Call) -> Callable[..., Any]:
         """Return the callable of a call. Loading a function may raise anything."""
         if call.kind == METHOD:
-            name = call.spec.function.decode()
+            name = call.method()
             if name == "__zfut_ready__":
                 return _ready
             if name == "__zfut_call__":

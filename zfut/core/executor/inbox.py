@@ -27,6 +27,10 @@ class Call(Struct, gc=False):
     args: bytes
     deps: list[tuple[Dep, bytes]] = field(default_factory=list)
 
+    def method(self) -> str:
+        """Return the name of an actor's method; it may be no text at all."""
+        return self.spec.function.decode(errors="backslashreplace")
+
 
 class Inbox:
     """Facts only: the machine beside it decides and sends."""

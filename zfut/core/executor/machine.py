@@ -429,7 +429,7 @@ class ExecutorMachine:
         if call is None:
             return "it"
         if call.kind == METHOD:
-            return f"{self.actor_name}.{call.spec.function.decode()}()"
+            return f"{self.actor_name}.{call.method()}()"
         name, _ = self.inbox.functions.get(call.spec.function, ("a task", b""))
         return f"{name}()"
 
