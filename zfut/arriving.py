@@ -7,11 +7,14 @@ before, if user code that runs inside the unpickler hands anything in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from zfut.core.events import RefsArrived
 from zfut.refs import Maker, ObjectRef
 from zfut.wire.specs import Address
+
+_name: Callable[[ObjectRef[Any]], tuple[bytes, Address]] = attrgetter("_id", "_owner")
 
 
 class Arriving:
@@ -52,5 +55,5 @@ class Arriving:
         """Count those made so far; another thread may be making more."""
         refs = self._refs[:]
         if refs:
-            note(RefsArrived([(ref.binary(), ref.owner) for ref in refs], self._cover))
+            note(RefsArrived(map(_name, refs), self._cover))
             del self._refs[: len(refs)]

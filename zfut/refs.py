@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
 
+from msgspec import Struct
+
 from zfut.ids import PUT_INDEX, short
 from zfut.wire.context import note_reference
 from zfut.wire.specs import Address
@@ -35,27 +37,22 @@ class Maker(Protocol):
         """Wait for the value in the running event loop."""
 
 
-class ObjectRef(Generic[T]):
-    """A reference to a value of type ``T``, held until this object is collected."""
+class ObjectRef(Struct, Generic[T], gc=False, eq=False):
+    """A reference to a value of type ``T``, held until this object is collected.
 
-    __slots__ = ("__weakref__", "_drop", "_id", "_owner", "_session")
+    The cyclic collector does not look at it: it refers to its session only, and a million of them
+    cost a collection nothing.  So there are no weak references to it.
+    """
 
-    def __init__(
-        self,
-        object_id: bytes,
-        owner: Address,
-        session: Maker,
-        drop: Callable[[bytes], None],
-    ) -> None:
-        self._id = object_id
-        self._owner = owner
-        self._session = session
-        self._drop = drop
+    _id: bytes
+    _owner: Address
+    _session: Maker
+    _drop: Callable[[bytes], None]
 
     def __del__(self) -> None:
         try:
             self._drop(self._id)
-        except AttributeError:  # never bound: __init__ did not run
+        except AttributeError:  # never made: arguments were missing
             return
 
     @property

@@ -6,6 +6,7 @@ it is the bare ObjectID, a ``bytes``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -57,9 +58,12 @@ class RefArrived(Struct, gc=False):
 
 
 class RefsArrived(Struct, gc=False):
-    """Unpickling one value made these references: object, owner; ``cover`` protects them now."""
+    """Unpickling one value made these references: object, owner; ``cover`` protects them now.
 
-    refs: list[tuple[bytes, Address]]
+    They are gone through once.
+    """
+
+    refs: Iterable[tuple[bytes, Address]]
     cover: bytes
 
 

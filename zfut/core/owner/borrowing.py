@@ -51,7 +51,8 @@ class Borrowing:
             if row is None:
                 row = self._ledger.row_of(object_id, owner)
             row.local += 1
-            row.views += views
+            if views:
+                row.views += views
             if row.owner is None or row.registered():
                 continue
             if cover and cover not in self.void:
