@@ -190,7 +190,7 @@ class Ghost:
         names = [call.spec.task_id + number.to_bytes(4, "big") for number in numbers]
         made = [rows[name] for name in names if name in rows]
         row = made[0] if made else None
-        if call.spec.attempt and self.lost:
+        if call.spec.attempt and (self.lost or len(made) < len(names)):
             return  # what it was to make again may be dropped by now
         if row is not None and all(one.state >= READY for one in made):
             value = row.value if isinstance(row.value, bytes) else b""
