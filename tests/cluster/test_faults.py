@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -629,7 +630,8 @@ def test_new_workers_fail_with_a_reason_and_without_a_storm(run: Run, base: Path
     processes = Processes(base)
     shutil.rmtree(processes.directory)
     for pid in processes.workers:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may have noticed, and gone
+            os.kill(pid, signal.SIGKILL)
         assert ended(pid)
     program.tell()
     for line in program.lines(3):
