@@ -85,7 +85,7 @@ class Actors:
             if task.waiting_on:
                 break
             queue.popleft()
-            if task.given_up():
+            if task.cancelled or task.over:
                 continue
             actor.sent[task.task_id] = task
             tasks.append(task)

@@ -32,6 +32,7 @@ from zfut.core.owner.records import (
     Task,
     Wait,
 )
+from zfut.ids import FIRST_RETURN
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, Failed, Inline, RefInfo, Stored, Value
 
@@ -234,15 +235,6 @@ class Ledger:
                     unheld.append((inner_id, inner))
         return unheld
 
-    def drop_lineage(self) -> None:
-        """Lineage needs more memory than it may: the oldest calls will not run again."""
-        for task in self.lineage.excess():
-            for _, row in self.lineage.results(task):
-                row.made_by = None
-                row.why_once = "lineage dropped"
-            for object_id, row in self.lineage.drop(task):
-                self.release(object_id, row)
-
     def release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
         """Tell the owner that we use its object no more, or only as lineage."""
         assert row.owner is not None
@@ -296,6 +288,9 @@ class Ledger:
         """Record what a call of ours returned; what nobody wants any more is cleaned up."""
         rows = self.objects.rows
         self.backlog.end(task)
+        if len(values) == 1 and type(values[0]) is Inline and not values[0].refs:
+            self._finish_small(task, values[0], payload)
+            return
         offset = 0
         made: list[tuple[bytes, ObjectRow]] = []
         for index, value in enumerate(values):
@@ -319,6 +314,19 @@ class Ledger:
         for object_id, row in made:
             if not row.local:
                 self._no_user_left(object_id, row)
+
+    def _finish_small(self, task: Task, value: Inline, payload: bytes) -> None:
+        """Record one small value without references: what most calls return."""
+        object_id = task.task_id + FIRST_RETURN
+        row = self.objects.rows.get(object_id)
+        if row is not None and row.task is task:
+            self.set_value(row, value.encoding, payload[: value.size_bytes])
+            if row.askers:
+                self.answer_askers(object_id, row)
+            if not row.local:
+                self._no_user_left(object_id, row)
+        if task.task_id in self.lineage.retained:
+            self._spent(task)
 
     def _take_value(self, task: Task, row: ObjectRow, value: Value, data: bytes) -> None:
         if value.refs:

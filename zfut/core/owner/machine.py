@@ -99,7 +99,7 @@ class OwnerMachine:
             if not (ledger.unblocked or ledger.handles_gone):
                 break
         if ledger.lineage.bytes > self._lineage_max:
-            ledger.drop_lineage()
+            self.recovery.drop_excess()
             self.freeing.settle()
         if ledger.backlog.waits:
             ledger.backlog.settle()

@@ -104,6 +104,16 @@ class Recovery:
             return "an actor that it needs is gone"
         return ""
 
+    def drop_excess(self) -> None:
+        """Lineage needs more memory than it may: the oldest calls will not run again."""
+        lineage = self._ledger.lineage
+        for task in lineage.excess():
+            for _, row in lineage.results(task):
+                row.made_by = None
+                row.why_once = "lineage dropped"
+            for object_id, row in lineage.drop(task):
+                self._ledger.release(object_id, row)
+
     # ---------------------------------------------------------------- tokens for lineage only
 
     def on_downgrade(self, message: m.DowngradeBorrows) -> None:
