@@ -6,6 +6,7 @@ before, if user code that runs inside the unpickler hands anything in.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -36,7 +37,7 @@ class Arriving:
         self._drop = drop
         self._note = note
         self._cover = cover
-        self._refs: list[ObjectRef[Any]] = []
+        self._refs: deque[ObjectRef[Any]] = deque()
         self._owners: dict[bytes, Address] = {}
 
     def __del__(self) -> None:  # an exception came between
@@ -53,7 +54,11 @@ class Arriving:
 
     def count(self, note: Callable[[Any], None]) -> None:
         """Count those made so far; another thread may be making more."""
-        refs = self._refs[:]
+        refs: list[ObjectRef[Any]] = []
+        try:
+            while True:  # each is taken by one thread
+                refs.append(self._refs.popleft())
+        except IndexError:
+            pass
         if refs:
             note(RefsArrived(map(_name, refs), self._cover))
-            del self._refs[: len(refs)]

@@ -284,6 +284,8 @@ class Values(Binding):
         state, value = row.state, row.value
         if isinstance(value, Stored):
             return self.read(value, object_id, copy=copy)
+        if state < READY:  # lost since somebody looked
+            return self._value_now(object_id, row, copy=copy)
         if state == ACTOR or value is None:
             raise errors.UsageError("an actor handle has no value", "Call one of its methods")
         if state == FAILED:

@@ -491,6 +491,10 @@ def what_is_lent_twice_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Granting, "_revoke_what_was_lent_twice", nothing)
 
 
+def a_held_answer_brings_back_what_is_let_go(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExecutorMachine, "_keep_for_caller", nothing)
+
+
 def orphans_own_for_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ExecutorMachine, "_owns_for_others", lambda _: False)
 
@@ -566,6 +570,7 @@ BY_FREEING_SEED: dict[Patch, range] = {
 }
 
 BY_SEED: dict[Patch, range] = {
+    a_held_answer_brings_back_what_is_let_go: range(2_042_868, 2_042_872),
     issuers_are_not_watched: range(60),
     a_ready_worker_is_not_noticed: range(60),
     pushed_back_tasks_are_forgotten: range(60),

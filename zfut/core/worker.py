@@ -99,6 +99,7 @@ class WorkerMachine:
         if self.owner.borrowing.settled or self.executor.exiting:
             self.executor.settle()
             self.owner.borrowing.flush()
+            self.owner.ledger.flush()
             effects += self.owner.ledger.out.take()
         if self._blocking:
             self._settle_waits(effects, now)

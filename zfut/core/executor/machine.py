@@ -20,10 +20,22 @@ from zfut.core.owner.why import Cause, Question
 from zfut.exits import MAX_CALLS, ORPHANED
 from zfut.ids import short
 from zfut.wire import messages as m
-from zfut.wire.specs import CANCELLED, RAISED, Failed, Stored, TaskResult, TaskSpec, Value
+from zfut.wire.specs import (
+    CANCELLED,
+    RAISED,
+    Address,
+    Failed,
+    Stored,
+    TaskResult,
+    TaskSpec,
+    Value,
+)
 
 Early: TypeAlias = m.PushTasks | m.CreateActor | m.PushCalls | m.RecallTasks
 """What has come before the node's word that this worker is lent to its sender."""
+
+Returns: TypeAlias = tuple[tuple[tuple[bytes, Address], ...], ...]
+"""For each value of an answer, the references in it."""
 
 BLOCK_DELAY_NS = 1_000_000
 """A wait shorter than this keeps its CPU: most actor calls are answered sooner."""
@@ -61,6 +73,9 @@ class ExecutorMachine:
         self.told: int | None = None  # the last Blocked that still holds
         self._early: list[tuple[Early, bytes]] = []
         self._held: dict[bytes, tuple[bytes, TaskResult, Sequence[bytes], list[bytes]]] = {}
+        self._returning: dict[
+            bytes, list[bytes]
+        ] = {}  # what a held answer brings its owner back
         self._answers: dict[bytes, tuple[list[TaskResult], list[bytes]]] = {}
         self._handlers: dict[type, Callable[[e.Received], None]] = {
             m.PushTasks: self._on_push_tasks,
@@ -322,6 +337,7 @@ class ExecutorMachine:
             callers = borrowing.end_call(result.task_id, caller)
         if borrowing.waits_for(result.task_id):
             self._held[result.task_id] = (caller, result, event.payload, callers)
+            self._keep_for_caller(result.task_id, caller, event.refs, callers)
         else:
             self._answer(caller, self._claim(result, callers), event.payload)
 
@@ -342,6 +358,21 @@ class ExecutorMachine:
             result.task_id, result.attempt, result.status, tuple(values), result.run_ns
         )
 
+    def _keep_for_caller(
+        self, task_id: bytes, caller: bytes, refs: Returns, covered: list[bytes]
+    ) -> None:
+        """A held answer names the caller's own objects: our registrations last until it leaves.
+
+        Those that the call itself brought are held by the caller.
+        """
+        rows = self._owner.rows
+        named = [name for returned in refs for name, owner in returned if owner.uid == caller]
+        kept = [name for name in named if name in rows and name not in covered]
+        for name in kept:
+            rows[name].local += 1
+        if kept:
+            self._returning[task_id] = kept
+
     def release_held(self) -> None:
         """Registrations were acknowledged: answers that waited for them go."""
         settled, self._owner.borrowing.settled = self._owner.borrowing.settled, []
@@ -350,6 +381,8 @@ class ExecutorMachine:
             if held is not None:
                 caller, result, payload, callers = held
                 self._answer(caller, self._claim(result, callers), payload)
+                for object_id in self._returning.pop(task_id, ()):
+                    self._owner.ledger.drop(object_id)
 
     def _answer(self, caller: bytes, result: TaskResult, payload: Sequence[bytes]) -> None:
         if caller in self._owner.ledger.dead:

@@ -102,6 +102,9 @@ class Granting:
         elif worker.retiring:
             self._credit(lease, worker)
             self._let_go(worker)
+        elif worker.doomed:
+            self._credit(lease, worker)
+            self.retire(worker)
         else:
             self._credit(lease)
             self.pool.take_back(worker, now)
@@ -140,6 +143,12 @@ class Granting:
         worker.state = LEAVING
         worker.lease = None
         worker.blocked = worker.stuck = False
+
+    def doom(self, worker: Worker) -> None:
+        """A worker is being killed: it is lent to nobody any more."""
+        worker.doomed = True
+        if worker.state == IDLE:
+            self.retire(worker)
 
     def _let_go(self, worker: Worker) -> None:
         """Nobody sends this worker anything more: it may end."""
@@ -272,7 +281,7 @@ class Granting:
             return
         starting = self.pool.count(STARTING)
         actors = sum(1 for lease in self.leases.queued.values() if lease.actor_id)
-        plain = [worker for worker in self.pool.plain() if worker.state != LEAVING]
+        plain = self.pool.plain()
         room = self.workers_max + actors - len(plain)
         if room <= 0 and missing and all(worker.stuck for worker in plain):
             room = 0 if self._grant_to_themselves() else 1
@@ -286,20 +295,19 @@ class Granting:
     def _grant_to_themselves(self) -> bool:
         """At the cap, with every worker waiting: those run what they wait for who can.
 
-        Such a lease holds no CPU: its worker has given one back and will take it again.
+        Such a lease holds no CPU: its worker has given one back and will take it again.  Devices
+        need a process of their own, which is gone when they are lent again.
         """
         granted = False
         for worker in self.pool.plain():
             lease = self.leases.queued.get((worker.uid, worker.nested_lease_id))
-            if lease is None or not worker.stuck:
+            if lease is None or not worker.stuck or worker.retiring:
                 continue
-            demand = tuple(item for item in lease.demand if item[0] != CPU)
-            if not self.resources.fits(demand):
+            if any(amount for kind, amount in lease.demand if kind != CPU):
                 continue
-            lease.demand = demand
+            lease.demand = ()
             lease.nested = True
             worker.stuck = False  # until it says otherwise
-            self.resources.take(demand)
             self.leases.grant(lease, worker.uid, worker.bind)
             self._tell(lease)
             granted = True

@@ -145,6 +145,7 @@ class NodeMachine:
                 lent = lease is not None and lease.worker == uid
                 if uid in granting.pool.workers and (lent or not lease_id):
                     self._condemned[uid] = why
+                    granting.doom(granting.pool.workers[uid])
                     self.out.add(KillProcess(uid))
             case m.BorrowMemory():
                 self._on_borrow(sender, message, now)

@@ -27,6 +27,7 @@ class Worker(Struct, gc=False):
     lease: tuple[bytes, int] | None = None  # lend, take_back
     actor_id: bytes = b""  # lend
     retiring: bool = False  # Granting: it takes no more work
+    doomed: bool = False  # Granting: it is being killed
     kept: Demand = ()  # Granting: its lease has ended, and this is free when it is gone
     blocked: bool = False  # Granting
     stuck: bool = False  # Granting: it waits, and nothing runs on top of what waits
@@ -85,8 +86,12 @@ class WorkerPool:
         return sum(1 for worker in self.workers.values() if worker.state == state)
 
     def plain(self) -> list[Worker]:
-        """Return workers that live no actor."""
-        return [worker for worker in self.workers.values() if not worker.actor_id]
+        """Return workers that live no actor, and stay."""
+        return [
+            worker
+            for worker in self.workers.values()
+            if not (worker.actor_id or worker.state == LEAVING)
+        ]
 
     def greeted(self) -> list[bytes]:
         """Return the workers that have a mailbox."""
