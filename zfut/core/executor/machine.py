@@ -37,6 +37,9 @@ Early: TypeAlias = m.PushTasks | m.CreateActor | m.PushCalls | m.RecallTasks
 Returns: TypeAlias = tuple[tuple[tuple[bytes, Address], ...], ...]
 """For each value of an answer, the references in it."""
 
+Held: TypeAlias = tuple[bytes, TaskResult, Sequence[bytes], list[bytes], list[bytes]]
+"""An answer that waits: to whom, its payload, what may be claimed of the caller's, what is kept."""
+
 BLOCK_DELAY_NS = 1_000_000
 """A wait shorter than this keeps its CPU: most actor calls are answered sooner."""
 
@@ -72,10 +75,7 @@ class ExecutorMachine:
         self.blocked = False
         self.told: int | None = None  # the last Blocked that still holds
         self._early: list[tuple[Early, bytes]] = []
-        self._held: dict[bytes, tuple[bytes, TaskResult, Sequence[bytes], list[bytes]]] = {}
-        self._returning: dict[
-            bytes, list[bytes]
-        ] = {}  # what a held answer brings its owner back
+        self._held: dict[bytes, Held] = {}
         self._answers: dict[bytes, tuple[list[TaskResult], list[bytes]]] = {}
         self._handlers: dict[type, Callable[[e.Received], None]] = {
             m.PushTasks: self._on_push_tasks,
@@ -336,8 +336,8 @@ class ExecutorMachine:
         if result.task_id in self._owner.ledger.covered:
             callers = borrowing.end_call(result.task_id, caller)
         if borrowing.waits_for(result.task_id):
-            self._held[result.task_id] = (caller, result, event.payload, callers)
-            self._keep_for_caller(result.task_id, caller, event.refs, callers)
+            kept = self._keep_for_caller(caller, event.refs, callers)
+            self._held[result.task_id] = (caller, result, event.payload, callers, kept)
         else:
             self._answer(caller, self._claim(result, callers), event.payload)
 
@@ -359,8 +359,8 @@ class ExecutorMachine:
         )
 
     def _keep_for_caller(
-        self, task_id: bytes, caller: bytes, refs: Returns, covered: list[bytes]
-    ) -> None:
+        self, caller: bytes, refs: Returns, covered: list[bytes]
+    ) -> list[bytes]:
         """A held answer names the caller's own objects: our registrations last until it leaves.
 
         Those that the call itself brought are held by the caller.
@@ -370,8 +370,7 @@ class ExecutorMachine:
         kept = [name for name in named if name in rows and name not in covered]
         for name in kept:
             rows[name].local += 1
-        if kept:
-            self._returning[task_id] = kept
+        return kept
 
     def release_held(self) -> None:
         """Registrations were acknowledged: answers that waited for them go."""
@@ -379,9 +378,9 @@ class ExecutorMachine:
         for task_id in settled:
             held = self._held.pop(task_id, None)
             if held is not None:
-                caller, result, payload, callers = held
+                caller, result, payload, callers, kept = held
                 self._answer(caller, self._claim(result, callers), payload)
-                for object_id in self._returning.pop(task_id, ()):
+                for object_id in kept:
                     self._owner.ledger.drop(object_id)
 
     def _answer(self, caller: bytes, result: TaskResult, payload: Sequence[bytes]) -> None:

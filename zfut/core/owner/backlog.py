@@ -39,9 +39,7 @@ class Backlog:
         self.open_bytes = 0
         self.calls_max = config.pending_calls_max or NO_BOUND
         self.bytes_max = config.pending_args_max_bytes or NO_BOUND
-        self.bar = (
-            self.calls_max
-        )  # who submits waits at so many calls; 0: their bytes are too many
+        self.bar = self.calls_max  # who submits waits at so many; 0: their bytes are too many
         self.by_parent: dict[bytes, int] = {}  # a program's own code is no call, and not in it
         self.waits: dict[int, tuple[bytes, int]] = {}  # who submits, and at how many it goes on
         self._objects = objects

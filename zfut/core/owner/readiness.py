@@ -7,7 +7,7 @@ argument as well, or fails with it at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import FAILED, FREED, PENDING, ObjectRow, Task
@@ -35,13 +35,8 @@ def value_lost(ledger: Ledger, object_id: bytes) -> None:
     lost = ledger.objects.rows.get(object_id)
     if lost is None or not lost.submitted or lost.state not in (PENDING, FREED, FAILED):
         return
-    waiting: dict[bytes, Task] = {}
-    for row in ledger.objects.rows.values():
-        for waiter in row.waiters or ():
-            if type(waiter) is Task:
-                waiting[waiter.task_id] = waiter
-    known = {waiter.task_id: None for waiter in lost.waiters or () if type(waiter) is Task}
-    for task_id, task in waiting.items():
+    known = _calls_that_wait([lost])
+    for task_id, task in _calls_that_wait(ledger.objects.rows.values()).items():
         times = sum(1 for dep in task.deps if dep[1] == object_id)
         if not times or task_id in known:
             continue
@@ -55,12 +50,10 @@ def value_lost(ledger: Ledger, object_id: bytes) -> None:
 def values_freed(ledger: Ledger, gone: Collection[bytes]) -> None:
     """Calls that wait for other arguments take values that failed now: they fail, too."""
     rows = ledger.objects.rows
-    found = [waiter for row in rows.values() for waiter in row.waiters or ()]
-    for task in found:
-        if isinstance(task, Task):
-            failed = next((dep[1] for dep in task.deps if dep[1] in gone), b"")
-            if failed:
-                ledger.unblocked.append((task, _failure(rows[failed])))
+    for task in _calls_that_wait(rows.values()).values():
+        failed = next((dep[1] for dep in task.deps if dep[1] in gone), b"")
+        if failed:
+            ledger.unblocked.append((task, _failure(rows[failed])))
 
 
 def start_over(ledger: Ledger, task: Task) -> None:
@@ -74,6 +67,16 @@ def start_over(ledger: Ledger, task: Task) -> None:
     left = [entry for entry in ledger.unblocked if entry[0] is not task]
     ledger.unblocked.clear()
     ledger.unblocked.extend(left)
+
+
+def _calls_that_wait(rows: Iterable[ObjectRow]) -> dict[bytes, Task]:
+    """Return the calls that wait for values of these rows, each once."""
+    return {
+        waiter.task_id: waiter
+        for row in rows
+        for waiter in row.waiters or ()
+        if type(waiter) is Task
+    }
 
 
 def _wait_for(ledger: Ledger, task: Task, object_id: bytes, row: ObjectRow) -> None:
