@@ -6,6 +6,7 @@ import pytest
 
 from tests.core.test_lineage import NODE, OWNER, SIZE, WORKER, Bench
 from zfut.core import events as e
+from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.records import (
     ACTOR,
     FAILED,
@@ -13,6 +14,7 @@ from zfut.core.owner.records import (
     PENDING,
     STORED,
     Creation,
+    ObjectRow,
     Task,
     Template,
 )
@@ -228,8 +230,8 @@ def test_a_chain_of_freed_values_is_made_again() -> None:
     assert bench.state(names[-1]) == STORED
     assert all(bench.state(name) == FAILED for name in names[:-1])
     assert len(bench.freed) == 2 * 300 + 1
-    assert not bench.machine.ledger.lent
-    assert not bench.machine.ledger.withheld
+    withheld = bench.machine.ledger.withheld
+    assert (withheld.lent, withheld.due, withheld.rerun) == ({}, {}, {})
     bench.drop(*names)
     assert not bench.machine.rows
 
@@ -260,6 +262,49 @@ def test_a_small_value_stays_for_what_was_made_from_it() -> None:
     bench.lose(made)
     assert bench.state(made) == STORED
     assert_freed(bench, put)
+
+
+def test_what_is_in_a_small_value_goes_when_no_lineage_names_it_any_more() -> None:
+    bench = Desk()
+    inner = bench.submit()
+    place = bench.place(inner)
+    outer = bench.put_small(inner)
+    bench.drop(inner)
+    made = bench.submit(outer)
+    bench.free(outer)
+    assert not bench.freed, "the lost value's call would need it"
+    bench.freed.clear()
+    bench.drop(made)
+    assert place in bench.freed
+    assert inner not in bench.machine.rows
+    assert_freed(bench, outer)
+
+
+def test_settling_looks_only_at_what_something_happened_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Desk()
+    names = [bench.submit() for _ in range(20)]
+    bench.step(e.Received(OTHER, m.RegisterBorrows(OTHER, tuple((n, TOKEN) for n in names))))
+    bench.free(*names)
+    looked: list[bytes] = []
+    right = Freeing.may_be_read
+
+    def watched(row: ObjectRow) -> bool:
+        looked.extend(name for name in names if bench.machine.rows[name] is row)
+        return right(row)
+
+    monkeypatch.setattr(Freeing, "may_be_read", staticmethod(watched))
+    monkeypatch.setattr(Freeing, "check", lambda _: None)  # it looks at all of them
+    bench.submit()
+    assert not looked
+    bench.step(e.Received(OTHER, m.ReleaseBorrows(((names[3], TOKEN),))))
+    assert looked == [names[3]]
+    bench.step(e.Received(NODE, m.ProcessDied(OTHER, "killed", 0)))
+    assert len(bench.freed) == 1, "it may have lent them on"
+    bench.step(e.Received(NODE, m.ProcessFenced(OTHER)))
+    assert set(looked[1:]) == {name for name in names if name != names[3]}
+    assert len(bench.freed) == len(names)
 
 
 def test_freed_while_it_is_made_again_for_another() -> None:

@@ -34,9 +34,11 @@ from zfut.core.owner.mourning import Mourning
 from zfut.core.owner.objects import Objects
 from zfut.core.owner.records import ObjectRow
 from zfut.core.owner.recovery import Recovery
+from zfut.core.owner.returns import Returns
 from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
 from zfut.core.owner.tasks import Tasks
+from zfut.core.owner.withheld import Withheld
 from zfut.exits import MAX_CALLS
 from zfut.sim.run import run_seed
 from zfut.wire import messages as m
@@ -97,14 +99,14 @@ def retry_keeps_the_attempt_number(patch: pytest.MonkeyPatch) -> None:
 
 
 def arguments_go_before_the_result_is_recorded(patch: pytest.MonkeyPatch) -> None:
-    right = Ledger.finish_returns
+    right = Returns.finish
 
-    def mutant(self: Ledger, task: Any, values: Any, payload: bytes) -> None:
-        self.release_arguments(task)
+    def mutant(self: Returns, task: Any, values: Any, payload: bytes) -> None:
+        self._ledger.release_arguments(task)
         task.deps = task.nested = ()
         right(self, task, values, payload)
 
-    patch.setattr(Ledger, "finish_returns", mutant)
+    patch.setattr(Returns, "finish", mutant)
 
 
 def answer_does_not_wait_for_the_registration(patch: pytest.MonkeyPatch) -> None:
@@ -508,7 +510,7 @@ def orphans_are_never_killed(patch: pytest.MonkeyPatch) -> None:
 
 
 def values_that_nobody_uses_stay(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "_no_user_left", nothing)
+    patch.setattr(Ledger, "value_came", nothing)
 
 
 def a_failed_argument_is_for_good(patch: pytest.MonkeyPatch) -> None:
@@ -531,13 +533,7 @@ def a_late_kill_ends_the_next_life(patch: pytest.MonkeyPatch) -> None:
 
 
 def free_does_not_wait_for_readers(patch: pytest.MonkeyPatch) -> None:
-    right = Freeing._take_away
-
-    def mutant(self: Freeing, object_id: bytes, row: Any) -> None:
-        right(self, object_id, row)
-        self._let_go(object_id, row)
-
-    patch.setattr(Freeing, "_take_away", mutant)
+    patch.setattr(Freeing, "may_be_read", staticmethod(lambda _: False))
 
 
 def freed_values_are_made_again_for_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -548,11 +544,29 @@ def closed_views_of_freed_values_go_unnoticed(patch: pytest.MonkeyPatch) -> None
     right = Ledger.close_view
 
     def mutant(self: Ledger, object_id: bytes) -> None:
-        before = dict(self.withheld)
+        before = dict(self.withheld.due)
         right(self, object_id)
-        self.withheld = before
+        self.withheld.due.clear()
+        self.withheld.due.update(before)
 
     patch.setattr(Ledger, "close_view", mutant)
+
+
+def ends_of_holds_on_freed_values_go_unnoticed(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Ledger, object_id: bytes, row: Any) -> None:
+        if not row.in_use():
+            self.release(object_id, row)
+
+    patch.setattr(Ledger, "unheld", mutant)
+
+
+def constructors_that_run_again_take_nothing_freed(patch: pytest.MonkeyPatch) -> None:
+    right = Withheld.takers
+
+    def mutant(self: Withheld, object_id: bytes) -> list[Any]:
+        return [task for task in right(self, object_id) if task.creation is None]
+
+    patch.setattr(Withheld, "takers", mutant)
 
 
 def queued_calls_keep_what_was_freed(patch: pytest.MonkeyPatch) -> None:
@@ -565,6 +579,7 @@ FREES = 0.15
 BY_FREEING_SEED: dict[Patch, range] = {
     free_does_not_wait_for_readers: range(60),
     queued_calls_keep_what_was_freed: range(60),
+    ends_of_holds_on_freed_values_go_unnoticed: range(60),
 }
 
 BY_SEED: dict[Patch, range] = {
@@ -615,6 +630,8 @@ BY_SCENARIO: dict[Patch, str] = {
     a_worker_that_takes_no_more_ends_at_once: "worker_retires_between_two_tasks",
     free_does_not_wait_for_readers: "free_while_a_call_reads_it",
     closed_views_of_freed_values_go_unnoticed: "free_with_a_view_open",
+    ends_of_holds_on_freed_values_go_unnoticed: "free_while_a_call_reads_it",
+    constructors_that_run_again_take_nothing_freed: "free_between_two_lives",
     freed_values_are_made_again_for_nobody: "free_then_rebuilt",
     who_waits_for_one_argument_forgets_the_others: "argument_lost_while_another_is_made",
     orphans_own_for_nobody: "owner_dies_while_its_worker_owns_for_others",

@@ -59,7 +59,6 @@ class Backlog:
 
     def end(self, task: Task) -> None:
         """The result or the error of a call is known."""
-        task.again = False
         size = task.counted_bytes
         if size < 0:
             return

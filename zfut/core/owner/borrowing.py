@@ -209,8 +209,7 @@ class Borrowing:
                     held.pop(token, None)
             row.borrowers = row.borrowers or None
             row.lineage_tokens = row.lineage_tokens or None
-            if not row.in_use():
-                self._ledger.release(object_id, row)
+            self._ledger.unheld(object_id, row)
 
     def drop_borrower(self, borrower: bytes) -> None:
         """A borrower died: its registrations end, and so does what it asked."""
@@ -225,8 +224,7 @@ class Borrowing:
             if row.borrowers and borrower in row.borrowers.values():
                 kept = {t: uid for t, uid in row.borrowers.items() if uid != borrower}
                 row.borrowers = kept or None
-                if not row.in_use():
-                    self._ledger.release(object_id, row)
+                self._ledger.unheld(object_id, row)
 
     def audit(self, dead: bytes, why: str) -> None:
         """An executor died: ask those whom it had registered here whether they heard of it."""

@@ -88,11 +88,7 @@ class Calls:
         if task.weak:
             return
         object_id = handle_id(task.actor_id)
-        row = self._ledger.objects.rows.get(object_id)
-        if row is not None:
-            row.submitted -= 1
-            if not row.in_use():
-                self._ledger.release(object_id, row)
+        self._ledger.unsubmit(object_id, self._ledger.objects.rows.get(object_id))
 
     def unblocked(self, task: Task) -> None:
         """A call has its arguments."""
@@ -245,7 +241,7 @@ class Calls:
 
     def _fail(self, task: Task, failure: bytes, runs_at: bytes) -> None:
         task.over = True
-        self._ledger.fail_returns(task, failure)
+        self._tasks.returns.fail(task, failure)
         self.let_arguments_go(runs_at, task)
 
     def let_arguments_go(self, runs_at: bytes, task: Task) -> None:

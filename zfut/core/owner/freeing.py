@@ -48,12 +48,12 @@ class Freeing:
         self._values_gone = values_gone
         self._gone: dict[bytes, None] = {}  # taken away, and calls of ours carry it
         self._rows = ledger.objects.rows
+        self._withheld = ledger.withheld
 
     # ---------------------------------------------------------------- user code
 
     def free(self, object_ids: Iterable[bytes]) -> None:
         """User code frees objects; what it does not own, or what has failed, stays as it is."""
-        again: list[Task] | None = None
         for object_id in object_ids:
             row = self._rows.get(object_id)
             if row is None or row.owner is not None or row.freed:
@@ -61,15 +61,11 @@ class Freeing:
             if row.state in (FAILED, ACTOR):
                 continue
             row.freed = True
-            self._ledger.withheld[object_id] = None
-            if row.lineage and row.submitted:
-                if again is None:
-                    retained = self._ledger.lineage.retained.values()
-                    again = [task for task in retained if task.again]
-                takers = [task for task in again if object_id in arguments(task)]
-                if takers:
-                    self._ledger.lent[object_id] = takers
-                    continue
+            self._withheld.due[object_id] = None
+            takers = self._withheld.takers(object_id) if row.submitted else None
+            if takers:
+                self._withheld.lent[object_id] = takers
+                continue
             if row.state == PENDING:
                 self._give_up_waiting(object_id, row)
             else:
@@ -127,44 +123,53 @@ class Freeing:
                     row.state, row.value = FREED, None
                 else:
                     continue
-            self._ledger.lent.setdefault(object_id, []).append(task)
-            self._ledger.withheld[object_id] = None
+            self._withheld.lent.setdefault(object_id, []).append(task)
 
     # ---------------------------------------------------------------- settling
 
     def settle(self) -> None:
         """Let go of what nobody may read any more, and what no call needs again."""
-        withheld = self._ledger.withheld
-        still: dict[bytes, None] = {}
-        while withheld:  # what is let go may be the last that held another
-            object_id, _ = withheld.popitem()
+        due = self._withheld.due
+        while due:  # what is let go may be the last that held another
+            object_id, _ = due.popitem()
             row = self._rows.get(object_id)
             if row is None or not row.freed:
-                self._ledger.lent.pop(object_id, None)
-            elif self._is_held(object_id, row):
-                still[object_id] = None
-        withheld.update(still)
+                self._withheld.lent.pop(object_id, None)
+            elif not self._is_lent(object_id):
+                self._look_at(object_id, row)
         self._tell_calls()
 
-    def _is_held(self, object_id: bytes, row: ObjectRow) -> bool:
-        """Whether it is to be looked at again; a view that closes says so itself."""
-        lent = self._ledger.lent
-        takers = [task for task in lent.pop(object_id, ()) if task.again]
+    def _is_lent(self, object_id: bytes) -> bool:
+        takers = [task for task in self._withheld.lent.pop(object_id, ()) if task.again]
         if takers:
-            lent[object_id] = takers
-            return True
+            self._withheld.lent[object_id] = takers
+        return bool(takers)
+
+    def _look_at(self, object_id: bytes, row: ObjectRow) -> None:
         if row.state == PENDING:
-            return True
+            return
         if row.state != FAILED:
             self._take_away(object_id, row)
-        if row.submitted or row.borrowers or row.contained_in:
-            return True
-        if not row.views:
-            self._let_go(object_id, row)
-        return False
+        if not self.may_be_read(row):
+            for inner_id, inner in self._ledger.forget(object_id, row):
+                self._ledger.release(inner_id, inner)
 
-    def _let_go(self, object_id: bytes, row: ObjectRow) -> None:
-        if isinstance(row.spent, bytes) and row.lineage:
-            return  # nothing can make it again
-        for inner_id, inner in self._ledger.forget(object_id, row):
-            self._ledger.release(inner_id, inner)
+    @staticmethod
+    def may_be_read(row: ObjectRow) -> bool:
+        """Whether a value that is taken away has to stay in memory."""
+        if row.submitted or row.borrowers or row.contained_in or row.views:
+            return True
+        return isinstance(row.spent, bytes) and row.lineage > 0  # nothing can make it again
+
+    def check(self) -> None:
+        """Assert that nothing is withheld without a reason, once settled."""
+        withheld = self._withheld
+        for task_id, task in withheld.rerun.items():
+            assert task.again, task_id.hex()
+        for object_id, takers in withheld.lent.items():
+            assert all(task.task_id in withheld.rerun for task in takers), object_id.hex()
+        for object_id, row in self._rows.items():
+            if row.freed and object_id not in withheld.lent and object_id not in withheld.due:
+                assert row.state in (PENDING, FAILED), (object_id.hex(), row.state)
+                kept = row.spent is not None or row.contains
+                assert not kept or self.may_be_read(row), object_id.hex()

@@ -32,7 +32,7 @@ from zfut.core.owner.records import (
     Task,
     Wait,
 )
-from zfut.ids import FIRST_RETURN
+from zfut.core.owner.withheld import Withheld
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, Failed, Inline, RefInfo, Stored, Value
 
@@ -49,7 +49,9 @@ class Ledger:
         self.out = Outbox()
         self.objects = Objects()
         self.backlog = Backlog(config, self.objects, self.out)
-        self.lineage = Lineage(self.objects.rows, config.lineage_max_bytes)
+        self.withheld = Withheld()
+        rows, limit = self.objects.rows, config.lineage_max_bytes
+        self.lineage = Lineage(rows, limit, self.withheld.due)
         self.memory = Memory(config.extent_bytes)
         self.dead: dict[bytes, str] = {}
         self.unblocked: deque[tuple[Task, bytes | None]] = deque()
@@ -63,8 +65,6 @@ class Ledger:
         self._to_downgrade: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_free: dict[bytes, list[int]] = {}
         self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
-        self.withheld: dict[bytes, None] = {}  # freed by user code, and not done with: Freeing
-        self.lent: dict[bytes, list[Task]] = {}  # freed; calls that run again take it: Freeing
         self._tokens = 0
 
     # ---------------------------------------------------------------- names
@@ -122,7 +122,7 @@ class Ledger:
         if row is not None:
             row.views -= 1
             if row.freed:
-                self.withheld[object_id] = None
+                self.withheld.due[object_id] = None
         self.drop(object_id)
 
     def hold_argument(self, object_id: bytes, owner: Address) -> ObjectRow:
@@ -166,15 +166,22 @@ class Ledger:
         """The call ended: it carries its references no more."""
         rows = self.objects.rows
         for _, object_id, _ in task.deps:
-            self._unsubmit(object_id, rows.get(object_id))
+            self.unsubmit(object_id, rows.get(object_id))
         for object_id, _ in task.nested:
-            self._unsubmit(object_id, rows.get(object_id))
+            self.unsubmit(object_id, rows.get(object_id))
 
-    def _unsubmit(self, object_id: bytes, row: ObjectRow | None) -> None:
+    def unsubmit(self, object_id: bytes, row: ObjectRow | None) -> None:
+        """An unfinished call of ours carries the object no more."""
         if row is not None:
             row.submitted -= 1
-            if not row.in_use():
-                self.release(object_id, row)
+            self.unheld(object_id, row)
+
+    def unheld(self, object_id: bytes, row: ObjectRow) -> None:
+        """A hold on the object ended; if it was the last the object is released."""
+        if row.freed:
+            self.withheld.due[object_id] = None
+        if not row.in_use():
+            self.release(object_id, row)
 
     def contain(self, refs: Iterable[RefInfo]) -> tuple[tuple[bytes, bytes], ...]:
         """A value of ours holds these references. Returns what the value's row keeps."""
@@ -230,7 +237,7 @@ class Ledger:
             if inner is not None:
                 inner.contained_in -= 1
                 if inner.freed:
-                    self.withheld[inner_id] = None
+                    self.withheld.due[inner_id] = None
                 if not inner.in_use():
                     unheld.append((inner_id, inner))
         return unheld
@@ -284,74 +291,10 @@ class Ledger:
         elif waiter.waiting_on == 0:
             self.unblocked.append((waiter, None))
 
-    def finish_returns(self, task: Task, values: tuple[Value, ...], payload: bytes) -> None:
-        """Record what a call of ours returned; what nobody wants any more is cleaned up."""
-        rows = self.objects.rows
-        self.backlog.end(task)
-        if len(values) == 1 and type(values[0]) is Inline and not values[0].refs:
-            self._finish_small(task, values[0], payload)
-            return
-        offset = 0
-        made: list[tuple[bytes, ObjectRow]] = []
-        for index, value in enumerate(values):
-            object_id = task.task_id + (index + 1).to_bytes(4, "big")
-            start = offset
-            if type(value) is not Stored:
-                offset += value.size_bytes
-            row = rows.get(object_id)
-            if row is None or row.task is not task:
-                self.discard(value)
-                continue
-            self._take_value(task, row, value, payload[start:offset])
-            if row.askers:
-                self.answer_askers(object_id, row)
-            made.append((object_id, row))
-        again = [row for _, row in made if row.made_by is task]
-        if again:
-            self.lineage.keep(task, again)
-        elif task.task_id in self.lineage.retained:
-            self._spent(task)
-        for object_id, row in made:
-            if not row.local:
-                self._no_user_left(object_id, row)
-
-    def _finish_small(self, task: Task, value: Inline, payload: bytes) -> None:
-        """Record one small value without references: what most calls return."""
-        object_id = task.task_id + FIRST_RETURN
-        row = self.objects.rows.get(object_id)
-        if row is not None and row.task is task:
-            self.set_value(row, value.encoding, payload[: value.size_bytes])
-            if row.askers:
-                self.answer_askers(object_id, row)
-            if not row.local:
-                self._no_user_left(object_id, row)
-        if task.task_id in self.lineage.retained:
-            self._spent(task)
-
-    def _take_value(self, task: Task, row: ObjectRow, value: Value, data: bytes) -> None:
-        if value.refs:
-            row.contains = self.contain(value.refs)
-        if isinstance(value, Stored):
-            self.watch(value.creator)
-            row.made_by = task if task.retries_left else None
-            if row.made_by is None:
-                row.why_once = _why_once(task)
-            self.set_value(row, value.encoding, value)
-        elif isinstance(value, Failed):
-            self.fail_row(row, data)
-        else:
-            self.set_value(row, value.encoding, data)
-
-    def _no_user_left(self, object_id: bytes, row: ObjectRow) -> None:
-        """A value came for which only lineage had a use, if the row is there at all by now."""
-        if self.objects.rows.get(object_id) is row and not row.in_use():
-            self.release(object_id, row)
-
-    def _spent(self, task: Task) -> None:
-        """A call has had its last try: what it made stays, and what only it needed goes."""
-        if not self.lineage.results(task):
-            for object_id, row in self.lineage.drop(task):
-                self.release(object_id, row)
+    def value_came(self, object_id: bytes, row: ObjectRow) -> None:
+        """A value is known; only lineage may have a use for it by now, if the row is there."""
+        if self.objects.rows.get(object_id) is row:
+            self.unheld(object_id, row)
 
     def discard(self, value: Value) -> None:
         """A result that nobody wants still carries obligations."""
@@ -360,16 +303,6 @@ class Ledger:
         for ref in value.refs:
             if ref.token:
                 self.release_token(ref.owner.uid, ref.object_id, ref.token)
-
-    def fail_returns(self, task: Task, failure: bytes) -> None:
-        """The call failed: so do all its return values."""
-        self.backlog.end(task)
-        for index in range(task.num_returns):
-            object_id = task.task_id + (index + 1).to_bytes(4, "big")
-            row = self.objects.rows.get(object_id)
-            if row is not None and row.task is task:
-                self.fail_row(row, failure)
-                self.answer_askers(object_id, row)
 
     # ---------------------------------------------------------------- asking and answering
 
@@ -416,7 +349,7 @@ class Ledger:
 
     def is_gone(self, object_id: bytes, row: ObjectRow) -> bool:
         """Whether user code freed the object, and no call that runs again needs it."""
-        return row.freed and object_id not in self.lent
+        return row.freed and object_id not in self.withheld.lent
 
     def was_freed(self, object_id: bytes) -> bytes:
         """Word the end of an object that user code freed."""
@@ -445,12 +378,12 @@ class Ledger:
         elif isinstance(value, Stored):
             self.watch(value.creator)
             self.set_value(row, value.encoding, value)
-            self._no_user_left(message.object_id, row)
+            self.value_came(message.object_id, row)
         else:
             if value.refs and self.config.fate_share == "kill":
                 self.inner[message.object_id] = value.refs
             self.set_value(row, value.encoding, payload)
-            self._no_user_left(message.object_id, row)
+            self.value_came(message.object_id, row)
 
     # ---------------------------------------------------------------- settling
 
@@ -493,7 +426,3 @@ class Ledger:
         for row in self.objects.rows.values():
             if row.owner is None and row.state not in (ACTOR, PENDING):
                 assert row.needed() or row.value is None, row
-
-
-def _why_once(task: Task) -> str:
-    return "attempts exceeded" if task.template.max_retries else "retries off"

@@ -32,8 +32,11 @@ KEPT_SHARE = 0.5
 class Lineage:
     """Facts only: the ledger and the recovery beside it decide."""
 
-    def __init__(self, rows: dict[bytes, ObjectRow], limit_bytes: int) -> None:
+    def __init__(
+        self, rows: dict[bytes, ObjectRow], limit_bytes: int, freed: dict[bytes, None]
+    ) -> None:
         self._rows = rows
+        self._freed = freed  # freed by user code, and no lineage any more
         self._limit = limit_bytes
         self.retained: dict[bytes, Task] = {}
         self.bytes = 0
@@ -56,14 +59,18 @@ class Lineage:
         if self.retained.pop(task.task_id, None) is None:
             return []
         self.bytes -= footprint(task)
-        freed: list[tuple[bytes, ObjectRow]] = []
+        unused: list[tuple[bytes, ObjectRow]] = []
         for object_id in arguments(task):
             argument = self._rows.get(object_id)
             if argument is not None:
                 argument.lineage -= 1
-                if not argument.lineage and not argument.in_use():
-                    freed.append((object_id, argument))
-        return freed
+                if argument.lineage:
+                    continue
+                if argument.freed:
+                    self._freed[object_id] = None
+                if not argument.in_use():
+                    unused.append((object_id, argument))
+        return unused
 
     def results(self, task: Task) -> list[tuple[bytes, ObjectRow]]:
         """Return the rows that ``task`` can make again."""

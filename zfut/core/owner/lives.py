@@ -126,7 +126,7 @@ class Lives:
         if actor is None or result.task_id != actor.actor_id:
             return False
         if actor.creation is not None:
-            actor.creation.again = False
+            self._ledger.withheld.end(actor.creation)
         if result.status == OK:
             actor.created = True
             if actor.creation is not None:
@@ -237,8 +237,9 @@ class Lives:
         creation = actor.creation
         if creation is not None:
             self._ledger.backlog.end(creation)
+            self._ledger.withheld.end(creation)
         if creation is not None and actor.creation_held:
-            actor.creation_held = creation.again = False
+            actor.creation_held = False
             creation.over = True
             reads = b"" if actor.created else actor.worker
             self._calls.let_arguments_go(reads, creation)
@@ -277,7 +278,7 @@ class Lives:
         actor.incarnation += 1
         actor.detail = why
         self._tell_followers(actor)
-        creation.again = True
+        self._ledger.withheld.begin(creation)
         self._freeing.lend(creation)  # it holds what its constructor takes for this
         self.request(creation)
 

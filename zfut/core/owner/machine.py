@@ -88,7 +88,7 @@ class OwnerMachine:
                 self._route_unblocked()
             if ledger.handles_gone:
                 self.lives.handles_gone()
-            if ledger.withheld:
+            if ledger.withheld.due:
                 self.freeing.settle()
             if self.calls.actors.dirty:
                 self.calls.settle()
@@ -121,6 +121,7 @@ class OwnerMachine:
     def check(self) -> None:
         """Assert every invariant of the tables."""
         self.ledger.check()
+        self.freeing.check()
         self.tasks.submission.check()
         self.calls.actors.check()
         self.ledger.backlog.check(self.tasks.submission, self.calls.actors)

@@ -64,10 +64,7 @@ class Mourning:
         """Whoever uses what it had lent on is registered."""
         rows = self._ledger.objects.rows
         for object_id in self.held.pop(dead, ()):
-            row = rows[object_id]
-            row.submitted -= 1
-            if not row.in_use():
-                self._ledger.release(object_id, row)
+            self._ledger.unsubmit(object_id, rows[object_id])
 
     # ---------------------------------------------------------------- who runs a call of the dead
 

@@ -127,8 +127,7 @@ class Recovery:
                 continue
             row.borrowers = row.borrowers or None
             row.lineage_tokens = {**(row.lineage_tokens or {}), token: holder}
-            if not row.in_use():
-                self._ledger.release(object_id, row)
+            self._ledger.unheld(object_id, row)
 
     def on_revive(self, message: m.ReviveBorrows) -> None:
         """A borrower needs the values of objects of ours again."""
@@ -147,7 +146,8 @@ class Recovery:
         for _, row in self._ledger.lineage.results(task):
             if row.state == FREED:
                 row.state, row.task = PENDING, task
-        under_way, task.again = task.again, True
+        under_way = task.again
+        self._ledger.withheld.begin(task)
         return under_way
 
     def _run_again(self, task: Task) -> list[bytes]:

@@ -15,6 +15,7 @@ from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.readiness import still_ready
 from zfut.core.owner.records import FAILED, INLINE, Key, Lease, Task
+from zfut.core.owner.returns import Returns
 from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
 from zfut.wire import messages as m
@@ -37,6 +38,7 @@ class Tasks:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.returns = Returns(ledger)
         self.submission = Submission(ledger.uid, ledger.config)
         self.stack = Stack(ledger.objects, self.submission)
 
@@ -123,10 +125,10 @@ class Tasks:
         """Record values or the error of a finished call, then let its arguments go."""
         ledger = self._ledger
         if result.status == 0:
-            ledger.finish_returns(task, result.values, payload)
+            self.returns.finish(task, result.values, payload)
         else:
             failure = result.values[0]
-            ledger.fail_returns(task, payload[: failure.size_bytes])
+            self.returns.fail(task, payload[: failure.size_bytes])
         if task.deps or task.nested:
             ledger.release_arguments(task)
 
@@ -208,7 +210,7 @@ class Tasks:
 
     def fail(self, task: Task, failure: bytes) -> None:
         """The call will not run (again): its returns fail and its arguments are let go."""
-        self._ledger.fail_returns(task, failure)
+        self.returns.fail(task, failure)
         self._ledger.release_arguments(task)
 
     # ---------------------------------------------------------------- pushing

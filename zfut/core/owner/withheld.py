@@ -1,0 +1,38 @@
+"""Objects that user code freed and that are not done with: what is to be looked at, what is lent.
+
+Tables only; ``zfut.core.owner.freeing`` decides.  Wherever a hold on an object ends, whoever ends
+it names the object here, so that settling costs nothing for freed objects that nothing happens to.
+"""
+
+from __future__ import annotations
+
+from zfut.core.owner.lineage import arguments
+from zfut.core.owner.records import Task
+
+
+class Withheld:
+    """What is due, what is lent, and the calls that run again."""
+
+    def __init__(self) -> None:
+        self.due: dict[bytes, None] = {}  # a hold on it ended, or its value came
+        self.lent: dict[bytes, list[Task]] = {}  # calls that run again take it
+        self.rerun: dict[bytes, Task] = {}  # calls, and constructors, that run again
+
+    def takers(self, object_id: bytes) -> list[Task]:
+        """Return the calls that run again and take this object."""
+        return [task for task in self.rerun.values() if object_id in arguments(task)]
+
+    def begin(self, task: Task) -> None:
+        """A call runs again."""
+        task.again = True
+        self.rerun[task.task_id] = task
+
+    def end(self, task: Task) -> None:
+        """It has ended, or it is given up."""
+        if not task.again:
+            return
+        task.again = False
+        del self.rerun[task.task_id]
+        for object_id in arguments(task):
+            if object_id in self.lent:
+                self.due[object_id] = None
