@@ -499,6 +499,10 @@ def orphans_own_for_nobody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ExecutorMachine, "_owns_for_others", lambda _: False)
 
 
+def lingering_actors_keep_their_leases(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Granting, "worker_lingers", nothing)
+
+
 def orphans_are_never_killed(patch: pytest.MonkeyPatch) -> None:
     right = NodeMachine._end_orphan
 
@@ -612,7 +616,6 @@ BY_SEED: dict[Patch, range] = {
     owners_death_fails_nothing: range(228, 236),
     failed_argument_stops_nothing: range(60),
     nobody_audits_a_dead_issuer: range(840, 855),
-    the_audited_hold_everything: range(284, 292),
     an_interrupted_call_is_never_sent_again: range(60),
     restarted_before_its_process_is_dead: range(90),
     restart_forgets_the_attempt: range(60),
@@ -635,6 +638,8 @@ BY_SCENARIO: dict[Patch, str] = {
     freed_values_are_made_again_for_nobody: "free_then_rebuilt",
     who_waits_for_one_argument_forgets_the_others: "argument_lost_while_another_is_made",
     orphans_own_for_nobody: "owner_dies_while_its_worker_owns_for_others",
+    the_audited_hold_everything: "issuer_dies_before_its_answer",
+    lingering_actors_keep_their_leases: "actor_lingers_without_its_cpu",
     orphans_are_never_killed: "orphan_that_does_not_stop",
     values_that_nobody_uses_stay: "value_that_only_lineage_wants",
     a_failed_argument_is_for_good: "argument_failed_the_last_time",

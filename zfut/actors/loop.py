@@ -114,12 +114,14 @@ class Loop:
 
     def turn(self) -> None:
         """Handle everything that is there, in the calling thread."""
-        with shielded(self.wake), self.lock:
-            if not self._ended:
-                self.handle_all()
-        self.run_callbacks()
-        if self.driving:
-            self.wake()  # whoever drives may sleep by now, and has not seen what was taken here
+        try:
+            with shielded(self.wake), self.lock:
+                if not self._ended:
+                    self.handle_all()
+        finally:  # a signal that came meanwhile may raise, and others wait all the same
+            self.run_callbacks()
+            if self.driving:
+                self.wake()  # whoever drives may sleep by now, and has not seen what was taken here
 
     def handle_all(self, *, receive: bool = True) -> None:
         """Handle what was posted and what has arrived. The caller holds the lock.

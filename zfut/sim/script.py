@@ -9,8 +9,8 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver put x [big] nested=y         driver get x y [timeout=5ms]
     driver drop x                       driver wait x y need=1
     driver free x                       driver close x: drop the views of it
-    driver cancel t1                    driver actor a [restarts=1] / driver call a m1 m2
-    driver kill a [restart]
+    driver cancel t1                    driver actor a [restarts=1 cpus=1]
+    driver kill a [restart]             driver call a m1 m2
     w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
     kill w1                             hold w1 driver / release w1 driver
     advance 20ms                        stabilize: deliver until nothing is under way
@@ -290,7 +290,7 @@ class Script:
         raise ValueError(f"{user.thread.process.name} has no reference {name!r}")
 
     def _task(self, user: User, words: list[str], kind: str) -> Task:
-        usual = {"cpus": "1", "retries": "3", "returns": "1", "restarts": "0"}
+        usual = {"cpus": "1" if kind == "task" else "0", "retries": "3", "returns": "1", "restarts": "0"}
         options = _options(words, deps="", nested="", **usual)
         process = user.thread.process
         deps = [self._handle(user, name) for name in _list(options["deps"])]
@@ -299,7 +299,7 @@ class Script:
         refs = tuple(handle.ref for handle in nested)
         plan = Plan(self._number, kind, False, (), 0, 0, (), refs)  # noqa: FBT003
         process.cluster.ghost.plan(plan)
-        cpus = int(float(options["cpus"]) * 10_000) if kind == "task" else 0
+        cpus = int(float(options["cpus"]) * 10_000)
         demand = (("CPU", cpus),) if cpus else ()
         function = b"" if kind == "method" else b"f"
         returns = 0 if kind == "create" else int(options["returns"])

@@ -103,6 +103,7 @@ MEANINGS: dict[str, str] = {
     "RegisterName.handle": "msgpack: see `zfut.handles.describe_actor`",
     "RegisterName.name": "the name it wants",
     "closed": "whether the worker takes no more work",
+    "lingers": "whether nothing runs in the process any more, and others use what it owns",
     "TasksPushedBack.tasks": "a task id and an attempt, each",
     "TaskSpec.size_bytes": "how many bytes of the payload are the packed plain arguments",
 }

@@ -184,7 +184,7 @@ class Exit(Message, frozen=True, tag=23):
     """node -> executor: end in peace, once your table is empty. Safe to repeat.
 
     If ``why`` is "owner died", stop what runs at once; an executor that stays nevertheless,
-    because others use what it owns, answers with Retire, or it is killed.
+    because others use what it owns, says so with Retire, or it is killed.
     """
 
     why: str
@@ -194,9 +194,11 @@ class Retire(Message, frozen=True, tag=26):
     """executor -> node: lend me to nobody any more; I end when nobody uses what I own.
 
     Once its lease has ended it is told so with Exit, and ends; until then it sends back what
-    it is pushed.  One that stays nevertheless, because others use what it owns, says Retire
-    again: its devices may be lent.  Safe to repeat.
+    it is pushed.  ``lingers``: nothing runs in it any more, and it stays because others use what
+    it owns; its lease, if it has one, ends, and its devices may be lent.  Safe to repeat.
     """
+
+    lingers: bool = False
 
 
 # ------------------------------------------------------------------ memory: owner <-> node

@@ -115,14 +115,19 @@ class DumbNode:
             self.may_end.add(worker)
 
     def retire(self, uid: bytes) -> None:
-        """A worker takes no more; or, told so and asked to end, stays: its devices are free."""
-        if uid in self.retiring and self.workers[uid] == LEAVING:
-            self.kept.pop(uid, None)
-        elif self.workers[uid] != LEAVING:
-            self.retiring.add(uid)
-            if self.workers[uid] == IDLE:
-                self.workers[uid] = LEAVING
-                self.may_end.add(uid)
+        """A worker takes no more."""
+        if self.workers[uid] == LEAVING:
+            return
+        self.retiring.add(uid)
+        if self.workers[uid] == IDLE:
+            self.workers[uid] = LEAVING
+            self.may_end.add(uid)
+
+    def linger(self, uid: bytes) -> None:
+        """A worker runs nothing any more, and stays: its lease has ended, its devices are free."""
+        self.granted = [lease for lease in self.granted if lease.worker != uid]
+        self.workers[uid] = LEAVING
+        self.kept.pop(uid, None)
 
     def die(self, uid: bytes) -> None:
         """A process is gone: its lease, and all that it asked for; who ran for it is to end."""

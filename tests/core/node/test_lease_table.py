@@ -322,19 +322,28 @@ class NodeLeases(RuleBasedStateMachine):
         lease.blocked = False
         self.tell(uid, m.Unblocked())
 
-    @precondition(lambda self: self.dumb.in_state(LENT) or self.dumb.retiring)
-    @rule(at=which, stays=st.booleans())
-    def retire(self, at: int, *, stays: bool) -> None:
-        """A worker takes no more; one that was told to end may stay."""
-        staying = [uid for uid in self.dumb.retiring if self.dumb.workers[uid] == LEAVING]
-        able = [*self.dumb.in_state(LENT), *self.dumb.in_state(IDLE)]
-        able = [uid for uid in able if uid not in self.dumb.actors]
-        uids = sorted(staying if stays else able)
+    @precondition(lambda self: self.dumb.in_state(LENT) or self.dumb.in_state(IDLE))
+    @rule(at=which)
+    def retire(self, at: int) -> None:
+        """A worker takes no more; it may have been told already to stop, as its owner is dead."""
+        able = [*self.dumb.in_state(LENT), *self.dumb.in_state(IDLE), *self.stopping]
+        uids = sorted(uid for uid in able if uid not in self.dumb.actors)
         if uids:
             uid = pick(uids, at)
             self.dumb.retire(uid)
-            self.stopping.pop(uid, None)
             self.tell(uid, m.Retire())
+
+    @precondition(lambda self: self.dumb.in_state(LEAVING) or self.dumb.actors)
+    @rule(at=which)
+    def linger(self, at: int) -> None:
+        """Others use what it owns: a worker that was told to end, or an actor out of scope."""
+        lent = [uid for uid in self.dumb.in_state(LENT) if uid in self.dumb.actors]
+        uids = sorted([*self.dumb.in_state(LEAVING), *lent])
+        if uids:
+            uid = pick(uids, at)
+            self.dumb.linger(uid)
+            self.stopping.pop(uid, None)
+            self.tell(uid, m.Retire(lingers=True))
 
     @precondition(lambda self: self.dumb.workers)
     @rule(at=which, state=st.sampled_from((LENT, LEAVING, STARTING, IDLE)))
@@ -345,14 +354,6 @@ class NodeLeases(RuleBasedStateMachine):
         self.dumb.die(uid)
         self.stopping.pop(uid, None)
         self.step(e.ProcessEnded(uid, "killed"))
-
-    @precondition(lambda self: self.stopping)
-    @rule(at=which)
-    def an_orphan_stays(self, at: int) -> None:
-        """Others use what it owns: it has stopped, and is left in peace."""
-        uid = pick(list(self.stopping), at)
-        del self.stopping[uid]
-        self.tell(uid, m.Retire())
 
     @rule(ticks=st.sampled_from((1, 2, 6)))
     def time_passes(self, ticks: int) -> None:

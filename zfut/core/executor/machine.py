@@ -246,7 +246,8 @@ class ExecutorMachine:
             self._send_back(uid, entries)
 
     def _send_back(self, to: bytes, tasks: list[tuple[bytes, int]]) -> None:
-        self._out.send(to, m.TasksPushedBack(tuple(tasks), self.retiring))
+        closed = self.retiring or bool(self.exiting)
+        self._out.send(to, m.TasksPushedBack(tuple(tasks), closed))
 
     def retire(self) -> None:
         """A function has had its ``max_calls`` here: take no more, and end in peace.
@@ -447,9 +448,9 @@ class ExecutorMachine:
 
     def _linger(self) -> None:
         """Nothing runs here any more: the node need not end, nor wait for, this process."""
-        if self.exiting in (ORPHANED, MAX_CALLS) and not self._lingers:
+        if not self._lingers:
             self._lingers = True
-            self._out.send(self._owner.ledger.node, m.Retire())
+            self._out.send(self._owner.ledger.node, m.Retire(lingers=True))
 
     def _owns_for_others(self) -> bool:
         """Whether others still use what this process owns: it may not go before they are done."""

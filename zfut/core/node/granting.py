@@ -164,16 +164,10 @@ class Granting:
             self._attempts = ATTEMPTS
 
     def worker_retires(self, uid: bytes) -> None:
-        """A worker takes no more work: its owner returns it, and nobody else gets it.
-
-        Told again, it stays because others use what it owns; its devices are free.
-        """
+        """A worker takes no more work: its owner returns it, and nobody else gets it."""
         worker = self.pool.workers.get(uid)
         lease = self._lease_of(uid)
         if worker is None:
-            return
-        if worker.retiring and worker.state == LEAVING:
-            self._give_kept(worker)
             return
         worker.retiring = True
         if lease is not None:
@@ -181,6 +175,16 @@ class Granting:
             self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
         elif worker.state == IDLE:
             self._let_go(worker)
+
+    def worker_lingers(self, uid: bytes, now: int) -> None:
+        """A worker has ended all but its process: others use what it owns."""
+        worker = self.pool.workers.get(uid)
+        if worker is None:
+            return
+        if worker.lease is not None:
+            self.end(*worker.lease, now, to_pool=False)
+        self.retire(worker)
+        self._give_kept(worker)
 
     def worker_died(self, uid: bytes, why: str, now: int) -> None:
         """A worker is gone, and its lease with it."""

@@ -171,9 +171,12 @@ class NodeMachine:
                     self.stop(why)
                 elif self.draining.begin(why, sender, now):
                     self.granting.drain(self.drivers)
-            case m.Retire():
-                self._orphans.pop(sender, None)
-                granting.worker_retires(sender)
+            case m.Retire(lingers):
+                if lingers:
+                    self._orphans.pop(sender, None)
+                    granting.worker_lingers(sender, now)
+                else:
+                    granting.worker_retires(sender)
             case m.Farewell():
                 self._on_process_ended(sender, "left", now)
             case m.Hello():

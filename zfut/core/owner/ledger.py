@@ -152,10 +152,7 @@ class Ledger:
                     failure = failure or self.was_freed(object_id)
                     continue
                 task.waiting_on += 1
-                if row.waiters is None:
-                    row.waiters = [task]
-                else:
-                    row.waiters.append(task)
+                row.add_waiter(task)
                 missing.append(object_id)
                 self.locate(object_id, row)
             elif row.state == FAILED and failure is None:

@@ -97,11 +97,7 @@ class Objects:
         if wait.remaining <= 0 or (failed and wait.fail_fast):
             return []
         for object_id in pending:
-            row = rows[object_id]
-            if row.waiters is None:
-                row.waiters = [wait]
-            else:
-                row.waiters.append(wait)
+            rows[object_id].add_waiter(wait)
         self.waits[wait.call_id] = wait
         return pending
 

@@ -81,7 +81,7 @@ def _calls_that_wait(rows: Iterable[ObjectRow]) -> dict[bytes, Task]:
 
 def _wait_for(ledger: Ledger, task: Task, object_id: bytes, row: ObjectRow) -> None:
     task.waiting_on += 1
-    row.waiters = [*(row.waiters or ()), task]
+    row.add_waiter(task)
     ledger.locate(object_id, row)
 
 

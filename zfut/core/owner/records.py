@@ -183,6 +183,13 @@ class ObjectRow(Struct, gc=False):
         self.tokens = [*(self.tokens or ()), token]
         self.downgraded = False
 
+    def add_waiter(self, waiter: Wait | Task) -> None:
+        """Somebody waits for the value."""
+        if self.waiters is None:
+            self.waiters = [waiter]
+        else:
+            self.waiters.append(waiter)
+
     def needed(self) -> bool:
         """Whether anything needs the row: a use, or the lineage of something else."""
         return self.in_use() or bool(self.lineage or self.lineage_tokens)

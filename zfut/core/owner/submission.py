@@ -62,9 +62,14 @@ class Submission:
         """Take those that take one of these values out of their queues: they were lost."""
         out: list[Task] = []
         for key in self.keys.values():
-            out += [task for task in key.queue if any(d[1] in gone for d in task.deps)]
-        for task in out:
-            self.remove(task)
+            taken = [task for task in key.queue if any(d[1] in gone for d in task.deps)]
+            if taken:
+                names = dict.fromkeys(task.task_id for task in taken)
+                left = [task for task in key.queue if task.task_id not in names]
+                key.queue.clear()
+                key.queue.extend(left)
+                self.touch(key)
+                out += taken
         return out
 
     def remove(self, task: Task) -> bool:
