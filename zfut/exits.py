@@ -39,6 +39,8 @@ def describe_exit(status: int) -> str:
     hint = ""
     if -status == signal.SIGKILL:
         hint = "; if nobody killed it, the system may have run out of memory"
+    elif -status == signal.SIGALRM:
+        hint = "; code in it had set an alarm (signal.alarm, signal.setitimer) and no handler"
     elif -status in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
         hint = "; native code it called crashed, or its stack overflowed"
     return f"killed by signal {-status} ({name}){hint}"

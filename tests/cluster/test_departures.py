@@ -132,3 +132,52 @@ def test_a_dead_programs_task_that_takes_no_notice_is_killed(
     program.kill(signal.SIGKILL)
     program.wait()
     until(lambda: not psutil.pid_exists(int(place.read_text())), "the worker is killed")
+
+
+@pytest.mark.usefixtures("session")
+def test_a_thread_that_a_dead_programs_task_left_behind_submits_nothing_more(
+    base: Path, run: Callable[[str], Program], tmp_path: Path
+) -> None:
+    @zfut.remote
+    class Keeper:
+        def keep(self, refs: list[Any]) -> None:
+            self.refs = refs
+
+        def is_used(self) -> bool:
+            return hasattr(self, "refs")
+
+    keeper = Keeper.options(name="keeper").remote()
+    session = next(base.iterdir()).name
+    place = tmp_path / "why"
+    program = run(f"""
+    import os, threading
+    zfut.init(address="{session}")
+
+    @zfut.remote
+    def child():
+        pass
+
+    @zfut.remote
+    def busy(keeper):
+        def work():
+            try:
+                while True:
+                    zfut.get(child.remote())
+            except BaseException as error:
+                with open("{place}.part", "w") as file:
+                    file.write(repr(error))
+                os.rename("{place}.part", "{place}")
+
+        threading.Thread(target=work, daemon=True).start()
+        zfut.get(keeper.keep.remote([zfut.put("owned here")]))
+        threading.Event().wait()
+
+    ref = busy.remote(zfut.get_actor("keeper"))
+    hear()
+    """)
+    until(lambda: zfut.get(keeper.is_used.remote(), timeout=20), "the task has begun")
+    program.kill(signal.SIGKILL)
+    program.wait()
+    until(place.exists, "its thread is told")
+    assert "worked for has ended" in place.read_text()
+    until(lambda: zfut.available_resources() == zfut.cluster_resources(), "nothing runs")

@@ -104,6 +104,23 @@ print(zfut.get(ref, timeout=20))
 )
 
 
+def run_whole(program: str, *given: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, and look for what it has left."""
+    base = new_base()
+    before = Footprint.take(base)
+    done = subprocess.run(  # noqa: S603  this very interpreter
+        [sys.executable, "-c", program, *given],
+        env={**os.environ, "ZFUT_SESSION_DIR": str(base)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert_unchanged(before, base)
+    base.rmdir()
+    return done
+
+
 @pytest.mark.parametrize(
     ("program", "says"),
     [
@@ -117,19 +134,8 @@ print(zfut.get(ref, timeout=20))
 def test_a_handler_leaves_the_session_whole(
     program: str, says: list[str], tmp_path: Path
 ) -> None:
-    base = new_base()
-    before = Footprint.take(base)
-    done = subprocess.run(  # noqa: S603  this very interpreter
-        [sys.executable, "-c", program, str(tmp_path / "gate")],
-        env={**os.environ, "ZFUT_SESSION_DIR": str(base)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_whole(program, str(tmp_path / "gate"))
     assert done.stdout.split() == says, done.stderr[-2000:]
-    assert_unchanged(before, base)
-    base.rmdir()
 
 
 def test_every_handler_is_back_and_every_signal_handled_though_they_raise() -> None:
@@ -152,3 +158,45 @@ def test_every_handler_is_back_and_every_signal_handled_though_they_raise() -> N
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+LEAVES_ALARMS = """
+import signal
+import zfut
+
+def goes_off(*_):
+    raise RuntimeError("in another task's process")
+
+zfut.init(num_cpus=1)
+
+@zfut.remote(max_retries=0)
+def leaves_an_alarm():
+    signal.signal(signal.SIGALRM, goes_off)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+@zfut.remote(max_retries=0)
+def other():
+    return signal.getitimer(signal.ITIMER_REAL)[0]
+
+@zfut.remote(max_retries=0)
+def dies():
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    signal.pause()
+
+for _ in range(20):
+    zfut.get(leaves_an_alarm.remote(), timeout=60)
+    assert zfut.get(other.remote(), timeout=60) == 0
+try:
+    zfut.get(dies.remote(), timeout=60)
+except zfut.errors.WorkerCrashedError as error:
+    print(error)
+zfut.shutdown()
+"""
+
+
+def test_an_alarm_that_a_task_leaves_set_is_taken_back() -> None:
+    done = run_whole(LEAVES_ALARMS)
+    assert done.returncode == 0, done.stderr
+    assert "leaves_an_alarm() left an alarm set" in done.stderr
+    assert "had set an alarm (signal.alarm, signal.setitimer) and no handler" in done.stdout

@@ -5,8 +5,11 @@ It decides nothing: a call comes from the executor's inbox, a Returned event goe
 
 from __future__ import annotations
 
+import _signal
 import contextlib
+import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +35,8 @@ from zfut.wire.specs import (
     TaskResult,
     Value,
 )
+
+log = logging.getLogger("zfut")
 
 Refs = tuple[tuple[bytes, Address], ...]
 
@@ -216,6 +221,7 @@ class Runner:
     ) -> Any:
         """Run a task from where its arguments are opened, which is user code too."""
         task_id = call.spec.task_id
+        below = self.on_top
         self.on_top = task_id
         try:
             if task_id in self.interrupts:
@@ -226,6 +232,8 @@ class Runner:
             self.on_top = b""
             if self.interrupts:
                 self.interrupts.pop(task_id, None)
+            if not below and _signal.getsignal(_ALARM) != _signal.SIG_DFL:
+                _disarm(self.name_of(call))
 
     def check_interrupt(self) -> None:
         """Raise CancelInterrupt if the task whose code has the main thread is cancelled."""
@@ -370,8 +378,17 @@ class Runner:
         self.instance = None
 
 
+def _disarm(name: str) -> None:
+    """An alarm that a task leaves set would go off in the next one, or in no task at all."""
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    if left:
+        log.warning("%s() left an alarm set (signal.setitimer): it was taken back", name)
+
+
 def _ready() -> bool:
     return True
 
+
+_ALARM = int(signal.SIGALRM)
 
 _NONE = Inline(0, 0)

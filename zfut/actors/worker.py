@@ -65,6 +65,7 @@ class WorkerProcess:
             f.EndProcess: self._end,
             f.InterruptCall: self._interrupt,
             f.Interrupt: lambda effect: self.loop.fail_all(effect.why),
+            f.Close: lambda effect: setattr(self.session, "closed", effect.why),
         }
         self.session = Session(ProcUid(uid), self.loop, self.machine.owner, arena, plan.config)
         self.session.reenter = _Nested(self)

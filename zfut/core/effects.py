@@ -76,6 +76,12 @@ class Interrupt(Struct, gc=False):
     why: str
 
 
+class Close(Struct, gc=False):
+    """User code that still runs in this process submits nothing more; it is told ``why``."""
+
+    why: str
+
+
 Effect: TypeAlias = (
     Send
     | Complete
@@ -87,6 +93,7 @@ Effect: TypeAlias = (
     | InterruptCall
     | EndProcess
     | Interrupt
+    | Close
 )
 
 

@@ -103,7 +103,7 @@ class Pump:
                     self._interrupt(loop, why)
                 case f.InterruptCall(task_id):
                     self.workers[loop.uid].interrupt(task_id)
-                case f.Forget() | f.WatchProcess():
+                case f.Forget() | f.WatchProcess() | f.Close():
                     pass  # there are no connections, and this program's end is everybody's
                 case _:
                     assert_never(effect)

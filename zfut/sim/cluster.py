@@ -330,6 +330,8 @@ class Cluster:
                     self._end_process(process, effect)
                 case f.Interrupt(why):
                     self._interrupt(process, why)
+                case f.Close():
+                    pass  # threads that tasks leave behind are not simulated
                 case f.InterruptCall(task_id):
                     self.threads.interrupt(process, task_id)
                 case _:

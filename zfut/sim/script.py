@@ -290,7 +290,12 @@ class Script:
         raise ValueError(f"{user.thread.process.name} has no reference {name!r}")
 
     def _task(self, user: User, words: list[str], kind: str) -> Task:
-        usual = {"cpus": "1" if kind == "task" else "0", "retries": "3", "returns": "1", "restarts": "0"}
+        usual = {
+            "cpus": "1" if kind == "task" else "0",
+            "retries": "3",
+            "returns": "1",
+            "restarts": "0",
+        }
         options = _options(words, deps="", nested="", **usual)
         process = user.thread.process
         deps = [self._handle(user, name) for name in _list(options["deps"])]

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from zfut.core import events as e
-from zfut.core.effects import EndProcess, InterruptCall
+from zfut.core.effects import Close, EndProcess, InterruptCall
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question
@@ -48,6 +48,8 @@ RUNS = -1
 
 LINGERS = ("idle", "out of scope", MAX_CALLS, ORPHANED)
 """Reasons to end that wait until nobody uses this process's objects."""
+
+ORPHANED_WHY = "the program, or task, that this process worked for has ended"
 
 EXIT_CLEAN = 0
 EXIT_OUT_OF_SCOPE = 223
@@ -450,6 +452,8 @@ class ExecutorMachine:
         """Nothing runs here any more: the node need not end, nor wait for, this process."""
         if not self._lingers:
             self._lingers = True
+            if self.exiting == ORPHANED:
+                self._out.add(Close(ORPHANED_WHY))
             self._out.send(self._owner.ledger.node, m.Retire(lingers=True))
 
     def _owns_for_others(self) -> bool:
