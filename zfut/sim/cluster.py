@@ -32,7 +32,7 @@ from zfut.sim.arena import GhostArena, violate
 from zfut.sim.causes import causes_are_alive
 from zfut.sim.ghost import Ghost
 from zfut.sim.network import Latency, Link, Network
-from zfut.sim.process import Code, Machine, Process, Thread
+from zfut.sim.process import SLOT, Code, Machine, Process, Thread
 from zfut.sim.rules import Retries
 from zfut.sim.threads import Threads
 from zfut.sim.values import SymbolicFailures
@@ -53,6 +53,7 @@ ENDS = {
 """How the root words the exit codes of workers; see ``zfut.exits``."""
 
 EXIT_CONSTRUCTOR = 224
+MANY = 10_000 * 10_000
 
 
 class Setting(Struct):
@@ -100,7 +101,7 @@ class Cluster:
         self._dates = 0
         self._spawned = 0
         uid = proc_uid(NODE, 0, rng.randbytes(4))
-        total = {"CPU": setting.cpus * 10_000, "GPU": 10_000}
+        total = {"CPU": setting.cpus * 10_000, "GPU": 10_000, SLOT: MANY}
         machine = NodeMachine(uid, self.config, total, setting.capacity, self._name_worker)
         self.node = self._add(uid, "node", machine)
         self.drivers = [self._add_driver(index) for index in range(setting.drivers)]

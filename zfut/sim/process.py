@@ -40,6 +40,9 @@ Machine: TypeAlias = OwnerMachine | WorkerMachine | NodeMachine
 Code: TypeAlias = Generator[Any, Any, None]
 Waits: TypeAlias = Generator[Any, Any, Any]
 
+SLOT = "SLOT"
+"""What half of the actors ask for; there is enough for all, and it must come back."""
+
 
 class Pending:
     """What a thread waits for; see ``zfut.actors.loop.Pending``."""

@@ -15,7 +15,7 @@ from zfut.core.owner.actors import handle_id
 from zfut.core.owner.backlog import NO_BOUND
 from zfut.core.owner.records import Creation, Task, Template
 from zfut.ids import PUT_INDEX
-from zfut.sim.process import Thread, Waits
+from zfut.sim.process import SLOT, Thread, Waits
 from zfut.sim.values import PICKLE, Chances, Handle, Opened, Plan, UserError, pack, pack_plan
 from zfut.wire.specs import Address, Demand, Stored
 
@@ -301,14 +301,16 @@ class Scope:
 
     def _template(self, plan: Plan, kind: str) -> Template:
         rng = self.rng
+        demand: Demand
         function = b"f%d" % rng.randrange(3)
         name = f"p{plan.number}"
         if kind == "method":
             retries = rng.choice((0, 0, 1, self._always)) if self.chances.restarts else 0
             return Template(b"", name, b"", (), len(plan.sizes), retries)
         if kind == "create":
-            return Template(b"class", name, b"code", (), 0)
-        demand: Demand = ONE_CPU
+            demand = ((SLOT, 10_000),) if plan.number % 2 else ()
+            return Template(b"class", name, b"code", demand, 0)
+        demand = ONE_CPU
         leaf = plan.budget == 0
         draw = rng.random()
         if draw < 0.1:
