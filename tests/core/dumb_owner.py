@@ -175,6 +175,8 @@ class DumbOwner:
 
     def need(self, name: bytes) -> None:
         """Somebody wants the value: what is missing runs again."""
+        if name in self.things and not self.can_be_had(name):
+            self.things[name].state = FAILED
         todo = [name]
         while todo:
             thing = self.things.get(todo.pop())
@@ -192,6 +194,19 @@ class DumbOwner:
             else:
                 self._run_again(call)
                 todo.extend(call.deps)
+
+    def can_be_had(self, name: bytes) -> bool:
+        """Whether the value is there, is on its way, or can be made again from what is."""
+        thing = self.things[name]
+        if thing.state != FREED:
+            return thing.state != FAILED
+        call = thing.maker
+        if thing.owner != self.me:
+            return thing.owner not in self.dead
+        if call is None or not thing.again:
+            return False
+        able = bool(call.tries) and not call.cancelled
+        return call.open or (able and all(map(self.can_be_had, call.deps)))
 
     def _run_again(self, call: Call) -> None:
         call.open = True

@@ -29,6 +29,7 @@ from zfut.config import Config
 from zfut.core.owner import records
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lineage import Lineage
+from zfut.core.owner.prospects import Prospects
 from zfut.core.owner.recovery import Recovery
 from zfut.wire.specs import CANCELLED, RAISED
 
@@ -242,6 +243,7 @@ class LineageTable(RuleBasedStateMachine):
         self.run_all()
         if expected is None:
             assert self.dumb.things[name].state == FAILED
+            assert not self.world.pushed, "nothing runs in vain"
             return
         assert len(self.world.pushed) == len(set(self.world.pushed)), "each once"
         assert set(self.world.pushed) == expected, "as few as can be"
@@ -336,9 +338,14 @@ def what_runs_again_already_runs_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Recovery, "_expect_results", mutant)
 
 
+def some_runs_are_in_vain(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Prospects, "_first_failure", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     "broken",
     [
+        some_runs_are_in_vain,
         arguments_are_not_kept,
         the_newest_are_dropped,
         lineage_has_no_bound,

@@ -32,7 +32,7 @@ from zfut.core.owner.lives import Lives
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.mourning import Mourning
 from zfut.core.owner.objects import Objects
-from zfut.core.owner.records import ObjectRow
+from zfut.core.owner.prospects import Prospects
 from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.returns import Returns
 from zfut.core.owner.stack import Stack
@@ -517,14 +517,8 @@ def values_that_nobody_uses_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ledger, "value_came", nothing)
 
 
-def a_failed_argument_is_for_good(patch: pytest.MonkeyPatch) -> None:
-    right = Recovery._obstacle
-
-    def mutant(self: Recovery, row: ObjectRow) -> str:
-        over = row.made_by is not None and row.made_by.over
-        return "cancelled" if over else right(self, row)
-
-    patch.setattr(Recovery, "_obstacle", mutant)
+def some_runs_are_in_vain(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Prospects, "_first_failure", nothing)
 
 
 def a_late_kill_ends_the_next_life(patch: pytest.MonkeyPatch) -> None:
@@ -642,7 +636,7 @@ BY_SCENARIO: dict[Patch, str] = {
     lingering_actors_keep_their_leases: "actor_lingers_without_its_cpu",
     orphans_are_never_killed: "orphan_that_does_not_stop",
     values_that_nobody_uses_stay: "value_that_only_lineage_wants",
-    a_failed_argument_is_for_good: "argument_failed_the_last_time",
+    some_runs_are_in_vain: "argument_failed_the_last_time",
     a_late_kill_ends_the_next_life: "kill_that_comes_after_a_restart",
     the_dead_protect_nothing: "caller_dies_while_its_call_runs",
     calls_of_the_dead_are_left_alone: "caller_dies_while_its_call_runs",

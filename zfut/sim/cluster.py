@@ -53,7 +53,6 @@ ENDS = {
 """How the root words the exit codes of workers; see ``zfut.exits``."""
 
 EXIT_CONSTRUCTOR = 224
-MANY = 10_000 * 10_000
 
 
 class Setting(Struct):
@@ -65,6 +64,7 @@ class Setting(Struct):
     """
 
     cpus: int = 2
+    slots: int = 0
     drivers: int = 1
     capacity: int = 1 << 30
     latency: Latency = Latency(50_000, 0, 0.0)
@@ -101,7 +101,9 @@ class Cluster:
         self._dates = 0
         self._spawned = 0
         uid = proc_uid(NODE, 0, rng.randbytes(4))
-        total = {"CPU": setting.cpus * 10_000, "GPU": 10_000, SLOT: MANY}
+        total = {"CPU": setting.cpus * 10_000, "GPU": 10_000}
+        if setting.slots:
+            total[SLOT] = setting.slots * 10_000
         machine = NodeMachine(uid, self.config, total, setting.capacity, self._name_worker)
         self.node = self._add(uid, "node", machine)
         self.drivers = [self._add_driver(index) for index in range(setting.drivers)]

@@ -46,6 +46,7 @@ def draw_setting(rng: Random) -> tuple[Setting, Chances, Strikes]:
     )
     setting = Setting(
         cpus=rng.choice((1, 2, 2, 4)),
+        slots=10_000,
         drivers=rng.choice((1, 1, 2)),
         capacity=capacity,
         latency=rng.choice(_LATENCIES),

@@ -56,19 +56,6 @@ def values_freed(ledger: Ledger, gone: Collection[bytes]) -> None:
             ledger.unblocked.append((task, _failure(rows[failed])))
 
 
-def start_over(ledger: Ledger, task: Task) -> None:
-    """A call whose last attempt failed unsent runs again: it waits for nothing of that one."""
-    task.over = False
-    task.waiting_on = 0
-    for _, object_id, _ in task.deps:
-        row = ledger.objects.rows.get(object_id)
-        if row is not None and row.waiters:
-            row.waiters = [waiter for waiter in row.waiters if waiter is not task] or None
-    left = [entry for entry in ledger.unblocked if entry[0] is not task]
-    ledger.unblocked.clear()
-    ledger.unblocked.extend(left)
-
-
 def _calls_that_wait(rows: Iterable[ObjectRow]) -> dict[bytes, Task]:
     """Return the calls that wait for values of these rows, each once."""
     return {

@@ -67,7 +67,7 @@ class Task(Struct, gc=False):
     cost_ns: int = 0  # Submission.push: what it was thought to take
     alone: bool = False  # retry: its worker died with others in flight
     cancelled: bool = False  # cancel
-    over: bool = False  # OwnerMachine, Calls: this attempt failed unsent; start_over
+    over: bool = False  # OwnerMachine, Calls: its last attempt failed unsent
     again: bool = False  # Recovery: it runs to make a lost value again
     counted_bytes: int = -1  # Backlog: its arguments, where they are in its row; -1: it is over
 

@@ -1,7 +1,8 @@
 """Recovery: what was lost is made again, by the smallest set of calls, or fails with its reason.
 
 ``need`` walks from a lost value to the calls that made it and to those of their arguments that
-are not there, with a stack of its own: chains may be thousands long.  One run serves all lost
+are not there, with a stack of its own: chains may be thousands long.  Before anything runs it asks
+whether all of it can (``zfut.core.owner.prospects``).  One run serves all lost
 results of a call, and one that is under way serves whoever asks later.  Each run is a new attempt
 of the same call; its arguments are waited for as those of any other.
 """
@@ -10,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zfut.core.owner.actors import is_handle
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
-from zfut.core.owner.readiness import start_over
+from zfut.core.owner.prospects import Prospects
 from zfut.core.owner.records import FREED, PENDING, STORED, ObjectRow, Task
 from zfut.wire import messages as m
-from zfut.wire.specs import Address, Stored
+from zfut.wire.specs import Address
 
 
 class Recovery:
@@ -30,6 +30,7 @@ class Recovery:
         self._calls = calls
         self._freeing = freeing
         self._ready = ready
+        self._prospects = Prospects(ledger, calls)
         self._rows = ledger.objects.rows
 
     def lost(self, object_id: bytes, attempt: int) -> None:
@@ -47,6 +48,14 @@ class Recovery:
 
     def need(self, object_id: bytes) -> None:
         """Somebody uses a value that is not there: make it again, and what that takes."""
+        row = self._rows.get(object_id)
+        if row is None or row.state != FREED:
+            return
+        failure = self._prospects.failure_of(object_id) if row.owner is None else None
+        if failure is not None:
+            self._ledger.fail_row(row, failure)
+            self._ledger.answer_askers(object_id, row)
+            return
         stack = [object_id]
         while stack:
             wanted = stack.pop()
@@ -56,20 +65,8 @@ class Recovery:
             if row.owner is not None:
                 self._revive(wanted, row, row.owner)
                 continue
-            why = self._why_not(row)
-            if row.made_by is None or why:
-                failure = self._ledger.failures.system("ReconstructionFailedError", wanted, why)
-                self._ledger.fail_row(row, failure)
-                self._ledger.answer_askers(wanted, row)
-                continue
+            assert row.made_by is not None
             stack.extend(self._run_again(row.made_by))
-
-    def _why_not(self, row: ObjectRow) -> str:
-        return "" if self._is_under_way(row) else self._obstacle(row)
-
-    def _is_under_way(self, row: ObjectRow) -> bool:
-        """Whether the call that makes it runs again already, for another of its results."""
-        return row.made_by is not None and row.made_by.again
 
     def _revive(self, object_id: bytes, row: ObjectRow, owner: Address) -> None:
         """The value of a borrowed object is wanted again: its owner makes it if it must."""
@@ -80,29 +77,6 @@ class Recovery:
         if row.downgraded:
             self._ledger.revive(object_id, row)
         self._ledger.locate(object_id, row)
-
-    def _obstacle(self, row: ObjectRow) -> str:  # noqa: PLR0911  one for each
-        """Why a value cannot be made again; empty if it can."""
-        task = row.made_by
-        if task is None:
-            return row.why_once or "put"
-        if task.task_id not in self._ledger.lineage.retained:
-            return "lineage dropped"
-        if task.cancelled:
-            return "cancelled"
-        if not task.retries_left:
-            return "attempts exceeded"
-        if isinstance(task.args, Stored):
-            packed = self._rows.get(task.args.object_id)
-            if packed is None or packed.state != STORED:
-                return "input lost"
-        if task.actor_id:
-            actor = self._calls.actors.actors.get(task.actor_id)
-            if actor is None or actor.state == "dead":
-                return "its actor is gone"
-        if any(is_handle(inner) and inner not in self._rows for inner, _ in task.nested):
-            return "an actor that it needs is gone"
-        return ""
 
     def drop_excess(self) -> None:
         """Lineage needs more memory than it may: the oldest calls will not run again."""
@@ -154,12 +128,11 @@ class Recovery:
         """Submit a call once more. Returns those of its arguments that must be made again too."""
         if self._expect_results(task):
             return []
-        if task.over:
-            start_over(self._ledger, task)
+        assert not task.over
         task.attempt += 1
         task.retries_left -= 1 if task.retries_left > 0 else 0
         self._ledger.backlog.begin(task)
-        self._freeing.lend(task, self._why_not)
+        self._freeing.lend(task, self._prospects.why_not)
         for object_id, owner in task.nested:
             self._ledger.hold_argument(object_id, owner)
         missing, failure = self._ledger.hold_deps(task)
