@@ -253,6 +253,21 @@ def test_a_value_that_is_still_withheld_is_used_again_as_it_is() -> None:
     assert read_failure(inner) == ["ObjectFreedError", put], "no task makes a put again"
 
 
+def test_what_lies_inside_an_argument_is_lent_too() -> None:
+    bench = Desk()
+    root = bench.submit()
+    box = bench.put_small(bench.put_small(root))
+    made = bench.submit(box)
+    bench.free(root)
+    bench.away = True
+    bench.lose(made)
+    assert bench.state(root) == STORED, "the call that runs again may ask for it"
+    bench.run_last()
+    assert bench.state(made) == STORED
+    assert_freed(bench, root)
+    assert not bench.machine.ledger.withheld.lent
+
+
 def test_a_small_value_stays_for_what_was_made_from_it() -> None:
     bench = Desk()
     put = bench.put_small()

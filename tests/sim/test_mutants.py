@@ -38,7 +38,6 @@ from zfut.core.owner.returns import Returns
 from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
 from zfut.core.owner.tasks import Tasks
-from zfut.core.owner.withheld import Withheld
 from zfut.exits import MAX_CALLS
 from zfut.sim.run import run_seed
 from zfut.wire import messages as m
@@ -559,12 +558,12 @@ def ends_of_holds_on_freed_values_go_unnoticed(patch: pytest.MonkeyPatch) -> Non
 
 
 def constructors_that_run_again_take_nothing_freed(patch: pytest.MonkeyPatch) -> None:
-    right = Withheld.takers
+    right = Freeing._reach
 
-    def mutant(self: Withheld, object_id: bytes) -> list[Any]:
-        return [task for task in right(self, object_id) if task.creation is None]
+    def mutant(self: Freeing, task: Any) -> dict[bytes, None]:
+        return right(self, task) if task.creation is None else {}
 
-    patch.setattr(Withheld, "takers", mutant)
+    patch.setattr(Freeing, "_reach", mutant)
 
 
 def queued_calls_keep_what_was_freed(patch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,7 @@ class Freeing:
 
     def free(self, object_ids: Iterable[bytes]) -> None:
         """User code frees objects; what it does not own, or what has failed, stays as it is."""
+        again = [(task, self._reach(task)) for task in self._withheld.rerun.values()]
         for object_id in object_ids:
             row = self._rows.get(object_id)
             if row is None or row.owner is not None or row.freed:
@@ -62,9 +63,10 @@ class Freeing:
                 continue
             row.freed = True
             self._withheld.due[object_id] = None
-            takers = self._withheld.takers(object_id) if row.submitted else None
+            takers = [task for task, reach in again if object_id in reach]
+            for task in takers:
+                self._withheld.lend(object_id, task)
             if takers:
-                self._withheld.lent[object_id] = takers
                 continue
             if row.state == PENDING:
                 self._give_up_waiting(object_id, row)
@@ -110,7 +112,7 @@ class Freeing:
 
         ``why_not`` says what keeps an object from being made again; None: nothing is.
         """
-        for object_id in arguments(task):
+        for object_id in self._reach(task):
             row = self._rows.get(object_id)
             if row is None or not row.freed:
                 continue
@@ -123,7 +125,19 @@ class Freeing:
                     row.state, row.value = FREED, None
                 else:
                     continue
-            self._withheld.lent.setdefault(object_id, []).append(task)
+            self._withheld.lend(object_id, task)
+
+    def _reach(self, task: Task) -> dict[bytes, None]:
+        """Return what a call's arguments name, and what is in those that are there, and so on."""
+        found = dict.fromkeys(arguments(task))
+        todo = list(found)
+        while todo:
+            row = self._rows.get(todo.pop())
+            for inner_id, _ in row.contains if row is not None else ():
+                if inner_id not in found:
+                    found[inner_id] = None
+                    todo.append(inner_id)
+        return found
 
     # ---------------------------------------------------------------- settling
 

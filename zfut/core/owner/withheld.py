@@ -6,7 +6,6 @@ it names the object here, so that settling costs nothing for freed objects that 
 
 from __future__ import annotations
 
-from zfut.core.owner.lineage import arguments
 from zfut.core.owner.records import Task
 
 
@@ -17,15 +16,17 @@ class Withheld:
         self.due: dict[bytes, None] = {}  # a hold on it ended, or its value came
         self.lent: dict[bytes, list[Task]] = {}  # calls that run again take it
         self.rerun: dict[bytes, Task] = {}  # calls, and constructors, that run again
-
-    def takers(self, object_id: bytes) -> list[Task]:
-        """Return the calls that run again and take this object."""
-        return [task for task in self.rerun.values() if object_id in arguments(task)]
+        self._taken: dict[bytes, list[bytes]] = {}  # what is lent to each of them
 
     def begin(self, task: Task) -> None:
         """A call runs again."""
         task.again = True
         self.rerun[task.task_id] = task
+
+    def lend(self, object_id: bytes, task: Task) -> None:
+        """A call that runs again takes this object, or finds it in one that it takes."""
+        self.lent.setdefault(object_id, []).append(task)
+        self._taken.setdefault(task.task_id, []).append(object_id)
 
     def end(self, task: Task) -> None:
         """It has ended, or it is given up."""
@@ -33,6 +34,4 @@ class Withheld:
             return
         task.again = False
         del self.rerun[task.task_id]
-        for object_id in arguments(task):
-            if object_id in self.lent:
-                self.due[object_id] = None
+        self.due.update(dict.fromkeys(self._taken.pop(task.task_id, ())))
