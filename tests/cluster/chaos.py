@@ -47,6 +47,8 @@ class Killer(threading.Thread):
         self.seconds = 0.0
         self.busy: Counter[str] = Counter()
         """Kills of workers that held a lease, by what they ran."""
+        self.facts: dict[str, Any] = {}
+        """What a program says about its run."""
 
     @property
     def kills(self) -> int:
@@ -111,7 +113,7 @@ def killing(session: zfut.Session, base: Path, seed: int) -> Iterator[Killer]:
         yield killer
     finally:
         killer.stop()
-    print(killer)  # noqa: T201  for whoever runs it for a minute
+    print(f"\n{killer}\n{killer.facts}")  # noqa: T201  for whoever runs it for a minute
     assert killer.kills >= killer.seconds * RATE / 2, str(killer)
     assert killer.busy.total() >= killer.kills / 2, str(killer)
     assert_quiet(session, base)

@@ -59,7 +59,7 @@ def total(low: int, high: int) -> tuple[int, int]:
 @zfut.remote(max_retries=-1)
 def grow(low: int, high: int) -> list[Any]:
     """Return references to what calls of this call make: trees again, or leaves."""
-    if high - low <= 2:
+    if high - low <= 3:
         return [leaf.remote(number) for number in range(low, high)]
     middle = (low + high) // 2
     return [grow.remote(low, middle), grow.remote(middle, high)]
