@@ -66,7 +66,7 @@ def chaos(base: Path) -> Iterator[Chaos]:
 
 
 NESTED_LEAVES = 12
-RIGHT_TREES = int(max(2, SECONDS / 5))
+RIGHT_TREES = int(max(2, SECONDS / 4))
 """So many sums over nested references must be right, taken in each way."""
 
 
@@ -76,7 +76,7 @@ def sums_of_calls(killer: Killer) -> int:
     for number in count():
         if not killer.going(enough=again > 0):
             break
-        leaves = 8 + number * 37 % 41
+        leaves = 8 + number * 7 % 25
         found, more = zfut.get(total.remote(0, leaves), timeout=WAIT_S)
         assert found == leaves * (leaves - 1) // 2
         again += more
