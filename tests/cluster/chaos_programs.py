@@ -33,14 +33,14 @@ def attempt() -> int:
 
 @zfut.remote(max_retries=-1)
 def leaf(number: int) -> Any:
-    """Return ``number``, so often that one in three is in the store."""
-    return np.full((10, 1_000, 50_000)[number % 3], number)
+    """Return ``number``, twice in three times in an array for the store."""
+    return np.full((10, 20_000, 50_000)[number % 3], number)
 
 
 def number_of(array: Any) -> int:
     """Return the number that an array from ``leaf`` is full of."""
     number = int(array[0])
-    assert array.shape == ((10, 1_000, 50_000)[number % 3],)
+    assert array.shape == ((10, 20_000, 50_000)[number % 3],)
     assert (array == number).all()
     return number
 
