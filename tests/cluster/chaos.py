@@ -29,7 +29,7 @@ RATE = 10.0
 """Kills in a second, on average."""
 
 ANY_WORKER = 0.2
-"""The part of the kills that may hit any worker: idle, or just being started."""
+"""The part of the kills that may hit idle workers, which own things, too."""
 
 WAIT_S = 60.0
 """No program of a few calls takes a tenth of this, however often it is killed."""
@@ -66,7 +66,12 @@ class Killer(threading.Thread):
                 return
 
     def _kill_one(self) -> bool:
-        workers = [x for x in zfut.nodes()[0]["workers"] if x["uid"] not in self._killed]
+        workers = [
+            worker
+            for worker in zfut.nodes()[0]["workers"]
+            if worker["uid"] not in self._killed
+            and worker["state"] != "starting"  # none of which comes up: that is an error
+        ]
         busy = [x for x in workers if x["state"] in ("lent", "blocked")]
         victims = workers if self._chance.random() < ANY_WORKER else busy
         if not victims:
