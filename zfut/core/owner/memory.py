@@ -7,7 +7,7 @@ The node can ask for unused memory back while others wait (``scarce``).
 
 from __future__ import annotations
 
-from zfut.core.extents import Extents
+from zfut.core.extents import ALIGN, Extents
 from zfut.wire import messages as m
 
 PAGE_BYTES = 4096
@@ -104,7 +104,7 @@ class Memory:
 
     def give_back(self, size_bytes: int) -> list[tuple[int, int]]:
         """Return up to that many unused bytes, as (offset, size), no longer ours."""
-        pieces = self.extents.take(size_bytes, PAGE_BYTES)
+        pieces = self.extents.take(size_bytes, ALIGN)
         self.lent_bytes -= sum(size for _, size in pieces)
         return pieces
 
