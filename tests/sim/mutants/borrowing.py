@@ -1,4 +1,4 @@
-"""borrowing."""
+"""Mutants: whose reference is protected by what, and for how long."""
 
 from __future__ import annotations
 

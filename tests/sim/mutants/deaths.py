@@ -1,4 +1,4 @@
-"""deaths."""
+"""Mutants: what the death of a process means for others."""
 
 # ruff: noqa: SLF001  a mutant reaches into the machines
 from __future__ import annotations
@@ -16,18 +16,27 @@ from zfut.core.node.machine import NodeMachine
 from zfut.core.owner.mourning import Mourning
 from zfut.wire import messages as m
 
+BESIDE = expects(
+    "z is written beside x, which is read",
+    "driver: PutStored stored=stored@0",
+    "driver: PutStored stored=stored@200000",
+)
+
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
+@caught_by(scenario="memory_is_used_again_after_the_caller_died", expects=BESIDE)
 def the_dead_protect_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mourning, "lent_to", nothing)
 
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
+@caught_by(scenario="memory_is_used_again_after_the_caller_died", expects=BESIDE)
 def calls_of_the_dead_are_left_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mourning, "adopt", nothing)
 
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
+@caught_by(scenario="memory_is_used_again_after_the_caller_died", expects=BESIDE)
 def deaths_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
     right = Mourning.owe
 
@@ -39,6 +48,7 @@ def deaths_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
+@caught_by(scenario="memory_is_used_again_after_the_caller_died", expects=BESIDE)
 def a_fence_asks_only_who_wants_it(patch: pytest.MonkeyPatch) -> None:
     right = Fencing.ask
 
@@ -90,7 +100,7 @@ def dead_writers_memory_is_free_at_once(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by(seeds=EARLY)
 def nobody_claims_what_a_dead_process_wrote(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Mourning, "claims_on", lambda _, creator, *__: m.ClaimMemory(creator, ()))
+    patch.setattr(Mourning, "claims_on", lambda _, dead, fence: m.ClaimMemory(dead, (), fence))
 
 
 @caught_by(
@@ -103,12 +113,17 @@ def lingering_actors_keep_their_leases(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by(seeds=EARLY)
 def what_only_the_dead_wrote_is_never_free_again(patch: pytest.MonkeyPatch) -> None:
-    right = Lending.died
+    right = Lending._settle
 
-    def mutant(self: Lending, uid: bytes, witnesses: dict[bytes, None]) -> None:
-        right(self, uid, {**witnesses, b"": None})  # who never answers
+    def mutant(self: Lending, dead: bytes) -> None:
+        freed = self.free.free_part
+        unclaimed = self.estates[dead].pieces
+        keep = lambda *piece: None if piece in unclaimed else freed(*piece)  # noqa: E731
+        self.free.free_part = keep  # type: ignore[method-assign]
+        right(self, dead)
+        del self.free.free_part  # type: ignore[method-assign]
 
-    patch.setattr(Lending, "died", mutant)
+    patch.setattr(Lending, "_settle", mutant)
 
 
 @caught_by(seeds=EARLY)

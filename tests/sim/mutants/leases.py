@@ -1,4 +1,4 @@
-"""leases."""
+"""Mutants: workers and CPUs, lent and taken back."""
 
 # ruff: noqa: SLF001  a mutant reaches into the machines
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""lineage."""
+"""Mutants: lineage, and what is made again."""
 
 # ruff: noqa: SLF001  a mutant reaches into the machines
 from __future__ import annotations

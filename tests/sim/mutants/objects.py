@@ -1,4 +1,4 @@
-"""objects."""
+"""Mutants: memory, and what user code frees."""
 
 # ruff: noqa: SLF001  a mutant reaches into the machines
 from __future__ import annotations
@@ -93,6 +93,6 @@ def constructors_that_run_again_take_nothing_freed(patch: pytest.MonkeyPatch) ->
     patch.setattr(Freeing, "_reach", mutant)
 
 
-@caught_by(seeds=EARLY, frees=FREES)
+@caught_by(scenario="free_what_a_queued_call_takes")
 def queued_calls_keep_what_was_freed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OwnerMachine, "_values_gone", nothing)

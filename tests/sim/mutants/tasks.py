@@ -1,4 +1,4 @@
-"""tasks."""
+"""Mutants: attempts, retries, cancelling, what waits and what runs on top."""
 
 # ruff: noqa: SLF001  a mutant reaches into the machines
 from __future__ import annotations
@@ -32,14 +32,24 @@ def executor_ignores_the_bind_number(patch: pytest.MonkeyPatch) -> None:
 
 
 @caught_by(seeds=EARLY)
+def owners_forget_who_is_dead(patch: pytest.MonkeyPatch) -> None:
+    right = OwnerMachine._on_process_died
+
+    def mutant(self: OwnerMachine, death: m.ProcessDied) -> None:
+        right(self, death)
+        self.ledger.dead.pop(death.uid, None)
+
+    patch.setattr(OwnerMachine, "_on_process_died", mutant)
+
+
+@caught_by(scenario="granted_after_its_worker_died")
 def owner_uses_a_lease_on_a_dead_worker(patch: pytest.MonkeyPatch) -> None:
+    right = Tasks.on_granted
+
     def mutant(self: Tasks, message: m.LeaseGranted, now: int) -> Any:
-        lease = self.submission.leases.get(message.lease_id)
-        if lease is None or lease.worker:
-            if lease is None:
-                self._return(message.lease_id, "done")
-            return None
-        self.submission.grant(lease, message.worker, message.bind, now, nested=message.nested)
+        dead, self._ledger.dead = self._ledger.dead, {}
+        lease = right(self, message, now)
+        self._ledger.dead = dead
         return lease
 
     patch.setattr(Tasks, "on_granted", mutant)
