@@ -324,8 +324,7 @@ class Values(Binding):
                     row.views += 1
             if not gone:
                 if covered:
-                    event = e.RefArrived(object_id, stored.owner, cover.get(), view=True)
-                    self.loop.post(event)
+                    self.loop.post(e.ViewArrived(stored, cover.get()))
                 place, size_bytes = stored.offset, stored.size_bytes
                 view: Any = self.store.read(place, size_bytes, lambda: drop(closed))
         if gone:
@@ -353,8 +352,7 @@ class Values(Binding):
         for hold in holds:
             if not hold.released:
                 stored = hold.stored
-                event = e.RefArrived(stored.object_id, stored.owner, task_id, view=True)
-                self.loop.post(event)
+                self.loop.post(e.ViewArrived(stored, task_id))
                 hold.counted = True
                 if hold.released:
                     self.loop.drop(e.ViewClosed(stored.object_id))

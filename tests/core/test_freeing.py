@@ -53,6 +53,12 @@ class Desk(Bench):
         assert isinstance(value, Stored)
         return value.offset
 
+    def view(self, name: bytes) -> e.ViewArrived:
+        """Say that the value is open here."""
+        value = self.machine.rows[name].value
+        assert isinstance(value, Stored)
+        return e.ViewArrived(value, b"")
+
     def put_small(self, *refs: bytes) -> bytes:
         """Put a value that lies in its row."""
         self._tasks += 1
@@ -143,7 +149,7 @@ def test_memory_waits_for_views_and_for_borrowers() -> None:
     bench = Desk()
     made = bench.submit()
     place = bench.place(made)
-    bench.step(e.RefArrived(made, Address(OWNER), b"", view=True))
+    bench.step(bench.view(made))
     bench.step(e.Received(OTHER, m.RegisterBorrows(OTHER, ((made, TOKEN),))))
     bench.free(made)
     assert "processes that use it: 1, views of it: 1" in bench.explain(made)
@@ -240,7 +246,7 @@ def test_a_value_that_is_still_withheld_is_used_again_as_it_is() -> None:
     bench = Desk()
     put = bench.put()
     made = bench.submit(put)
-    bench.step(e.RefArrived(put, Address(OWNER), b"", view=True))
+    bench.step(bench.view(put))
     bench.free(put)
     bench.lose(made)
     assert bench.state(made) == STORED
@@ -360,7 +366,7 @@ def test_a_dead_writers_memory_is_claimed_while_it_is_withheld(again: bool) -> N
     bench = Desk()
     made = bench.submit()
     place = bench.place(made)
-    bench.step(e.RefArrived(made, Address(OWNER), b"", view=True))
+    bench.step(bench.view(made))
     bench.free(made)
     bench.step(e.Received(NODE, m.ProcessDied(WORKER, "killed", 0)))
     claim = next(one for one in reversed(bench.said) if isinstance(one, m.ClaimMemory))

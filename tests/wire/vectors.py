@@ -97,6 +97,9 @@ VECTORS: tuple[Vector, ...] = (
     (WORKER, DRIVER, m.ReleaseBorrows(((PUT, TOKEN),)), b""),
     (MANAGER, DRIVER, m.ProcessDied(WORKER, "killed by signal 9 (SIGKILL)"), b""),
     (DRIVER, MANAGER, m.ClaimMemory(WORKER, ((1 << 40, 1 << 20),)), b""),
+    (WORKER, MANAGER, m.ClaimMemory(DRIVER, ((0, 200_000),), 0, 3), b""),
+    (MANAGER, WORKER, m.MemoryClaimed(3), b""),
+    (WORKER, MANAGER, m.CedeMemory(DRIVER, ((0, 200_000),)), b""),
     (DRIVER, MANAGER, m.ReturnLease(1, "done"), b""),
     (DRIVER, MANAGER, m.Farewell(), b""),
 )

@@ -46,15 +46,18 @@ class PutStored(Struct, gc=False):
 
 
 class RefArrived(Struct, gc=False):
-    """Unpickling made a reference. ``cover`` (a TaskID or an ObjectID) is what protects it now.
-
-    With ``view`` it is no reference but a view of the value, mapped from the arena.
-    """
+    """Unpickling made a reference. ``cover`` (a TaskID or an ObjectID) is what protects it now."""
 
     object_id: bytes
     owner: Address
     cover: bytes
-    view: bool = False
+
+
+class ViewArrived(Struct, gc=False):
+    """A value in the arena is open here, or stays open beyond its call; ``cover`` as above."""
+
+    stored: Stored
+    cover: bytes
 
 
 class RefsArrived(Struct, gc=False):
@@ -193,6 +196,7 @@ Event: TypeAlias = (
     | Woken
     | PutInline
     | PutStored
+    | ViewArrived
     | RefArrived
     | RefsArrived
     | ViewClosed

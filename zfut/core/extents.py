@@ -111,6 +111,13 @@ class Extents:
         self._release(offset, offset + size)
         return size
 
+    def cede(self, offset: int) -> int:
+        """Let the allocation that begins at ``offset`` belong to somebody else; return its size."""
+        size = self.allocated.pop(offset, 0)
+        assert size, f"nothing is allocated at {offset}"
+        self.total_bytes -= size
+        return size
+
     def free_part(self, offset: int, size: int) -> None:
         """Free these bytes wherever allocations begin; what is left of them stays allocated.
 

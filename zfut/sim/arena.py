@@ -49,7 +49,7 @@ class GhostArena:
             if other.offset < end and start < other.offset + other.size:
                 del self._written[other.offset]
                 for view in other.views:
-                    if view.live and view.process.alive and view.process.owner_lives(view):
+                    if view.live and view.process.alive:
                         violate(
                             f"{view.process.name} looks at {other.object_id.hex()} at "
                             f"{other.offset} while {object_id.hex()} is written over it"
@@ -68,8 +68,6 @@ class GhostArena:
         written = self._written.get(stored.offset)
         right = (stored.object_id, stored.attempt)
         if written is None or (written.object_id, written.attempt) != right:
-            if not view.process.owner_lives(view):
-                return b""
             found = "nothing" if written is None else written.object_id.hex()
             violate(
                 f"{view.process.name} reads {stored.object_id.hex()} attempt "

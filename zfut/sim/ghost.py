@@ -208,11 +208,14 @@ class Ghost:
     # ---------------------------------------------------------------- what may be
 
     def excused(self, uid: bytes, object_id: bytes) -> bool:
-        """Whether somebody in the chain that gave ``uid`` the object has died."""
+        """Whether it came to ``uid`` from an actor's handle of itself, which holds nothing.
+
+        No death excuses the loss of a reference: what the dead protected is protected by fences.
+        """
         stack, seen = [uid], {uid: None}
         while stack:
             for giver in self._givers.get((stack.pop(), object_id), ()):
-                if not self._cluster.lives(giver):
+                if not giver:
                     return True
                 if giver not in seen:
                     seen[giver] = None
@@ -298,7 +301,9 @@ class Ghost:
         if kind == "OwnerDiedError":
             return not self._cluster.lives(failure[2])
         if kind == "ReferenceVoidError":
-            return self.gone > 0
+            return any(
+                self.excused(to, name) for to, name in self._givers if name == failure[1]
+            )
         if kind == "ActorUnavailableError":
             return self._was_interrupted(self.actors[failure[1]], 0)
         if kind == "ReconstructionFailedError":
@@ -357,4 +362,4 @@ class Ghost:
         called_itself = any(
             one.weak and one.actor_id == failure[1] for one in self.calls.values()
         )
-        return reason == "out of scope" and (actor.handed_on or called_itself or self.gone > 0)
+        return reason == "out of scope" and (actor.handed_on or called_itself)

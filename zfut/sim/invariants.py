@@ -148,7 +148,7 @@ def at_rest(cluster: Cluster) -> None:
         if isinstance(process.machine, NodeMachine):
             _node_is_empty(process.machine)
         else:
-            _owner_is_empty(cluster, process)
+            _owner_is_empty(process)
 
 
 def only_cycles_are_left(cluster: Cluster) -> bool:
@@ -195,10 +195,9 @@ def containment_is_counted(owner: OwnerMachine) -> None:
             violate(f"{object_id.hex()} is in {right} values and counts {row.contained_in}")
 
 
-def _owner_is_empty(cluster: Cluster, process: Process) -> None:
+def _owner_is_empty(process: Process) -> None:
     name, owner = process.name, process.owner
     ledger = owner.ledger
-    written = ledger.memory.written_for.items()
     submission = owner.tasks.submission
     tables = {
         "rows": [_row(*item) for item in ledger.objects.rows.items()],
@@ -217,7 +216,7 @@ def _owner_is_empty(cluster: Cluster, process: Process) -> None:
         "answers about the dead": owner.mourning.answers,
         "calls of the dead": owner.mourning.orphans,
         "calls that cover nothing": owner.borrowing.void,
-        "allocated memory": [offset for offset, uid in written if cluster.lives(uid)],
+        "allocated memory": ledger.memory.written_for,
         "waits for memory": ledger.memory.waiting,
         "waits for room to submit": ledger.backlog.waits,
     }

@@ -131,12 +131,6 @@ class Process:
         assert isinstance(self.machine, OwnerMachine)
         return self.machine
 
-    def owner_lives(self, handle: Handle) -> bool:
-        """Whether the owner of what ``handle`` names is there to keep it."""
-        return self.cluster.lives(handle.owner.uid) and not self.cluster.ghost.excused(
-            self.uid, handle.object_id
-        )
-
     # ---------------------------------------------------------------- posting
 
     def post(self, event: e.Event | Task | bytes) -> None:
@@ -181,13 +175,11 @@ class Process:
         owner: Address,
         cover: bytes,
         giver: bytes,
-        *,
-        view: bool = False,
     ) -> Handle:
-        """A reference was unpickled here, or a view opened."""
-        self.post(e.RefArrived(object_id, owner, cover, view))
+        """A reference was unpickled here."""
+        self.post(e.RefArrived(object_id, owner, cover))
         self.cluster.ghost.given(self.uid, object_id, giver)
-        return Handle(self, object_id, owner, view=view)
+        return Handle(self, object_id, owner)
 
     # ---------------------------------------------------------------- values
 
@@ -268,23 +260,20 @@ class Process:
         if row is not None and (row.owner is None or row.registered()):
             row.local += 1
             row.views += 1
-            view = Handle(self, object_id, stored.owner, view=True)
         else:
-            giver = stored.owner.uid
-            view = self.arrive(object_id, stored.owner, cover, giver, view=True)
+            self.post(e.ViewArrived(stored, cover))
+            self.cluster.ghost.given(self.uid, object_id, stored.owner.uid)
+        view = Handle(self, object_id, stored.owner, view=stored)
         return self._look(stored, view, object_id)
 
     def read_argument(self, stored: Stored, cover: bytes) -> Opened:
         """Open a call's argument: the call covers it, see ``keep_arguments``."""
-        view = Handle(self, stored.object_id, stored.owner, weak=True, view=True)
+        view = Handle(self, stored.object_id, stored.owner, weak=True, view=stored)
         self.cluster.ghost.given(self.uid, stored.object_id, stored.owner.uid)
         return self._look(stored, view, cover)
 
     def _look(self, stored: Stored, view: Handle, cover: bytes) -> Opened:
         data = self.cluster.arena.read(stored, view)
-        if not data:
-            view.drop()
-            raise UserError(["OwnerDiedError", view.object_id, stored.owner.uid, "it was gone"])
         opened = self.open(unpack(data), cover, stored.owner.uid)
         opened.view = view
         return opened
@@ -293,7 +282,8 @@ class Process:
         """The call is over: views of its arguments that live on are uses of their objects."""
         for view in views:
             if view.live:
-                self.post(e.RefArrived(view.object_id, view.owner, task_id, view=True))
+                assert view.view is not None
+                self.post(e.ViewArrived(view.view, task_id))
                 view.count()
 
     # ---------------------------------------------------------------- waiting

@@ -401,6 +401,12 @@ class Script:
 
     def _do_keep(self, user: User, words: list[str]) -> Waits:
         for name in words:
+            views = [opened for opened in user.opened if opened.view is not None]
+            seen = [one for one in views if one.view.object_id == self._ids[name]]  # type: ignore[union-attr]
+            if seen:
+                user.opened.remove(seen[0])
+                user.thread.process.kept.append(seen[0])
+                continue
             handle = self._handle(user, name)
             user.handles.remove(handle)
             user.thread.process.kept.append(Opened(0, [handle]))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from zfut.wire.specs import Address
+from zfut.wire.specs import Address, Stored
 
 if TYPE_CHECKING:
     from zfut.sim.process import Process
@@ -130,7 +130,7 @@ class Handle:
         owner: Address,
         *,
         weak: bool = False,
-        view: bool = False,
+        view: Stored | None = None,
     ) -> None:
         self.process = process
         self.object_id = object_id
@@ -152,7 +152,7 @@ class Handle:
         if self.live:
             self.live = False
             if not self.weak:
-                self.process.drop(self.object_id, view=self.view)
+                self.process.drop(self.object_id, view=self.view is not None)
 
     @property
     def ref(self) -> Ref:

@@ -18,6 +18,7 @@ from zfut.wire.messages import (
     BorrowsRegistered,
     CancelLease,
     CancelObject,
+    CedeMemory,
     ClaimMemory,
     CreateActor,
     DowngradeBorrows,
@@ -37,6 +38,7 @@ from zfut.wire.messages import (
     LeaseWaits,
     LocateActor,
     LocateObjects,
+    MemoryClaimed,
     MemoryLent,
     MemoryRefused,
     NameAnswer,
@@ -76,6 +78,7 @@ ToOwner: TypeAlias = (
     | ProcessFenced
     | MemoryLent
     | MemoryRefused
+    | MemoryClaimed
     | ReclaimMemory
     | FreeMemory
     | TasksFinished
@@ -116,6 +119,7 @@ ToNode: TypeAlias = (
     | BorrowMemory
     | ReturnMemory
     | ClaimMemory
+    | CedeMemory
     | FreeClaimed
     | RegisterName
     | FindName

@@ -265,12 +265,35 @@ class FreeMemory(Message, frozen=True, tag=35):
 class ClaimMemory(Message, frozen=True, tag=36):
     """owner -> node: after ``uid`` died, I still need these (offset, size) pieces it wrote.
 
-    The answer to ProcessDied, also when empty; what nobody claims is free.  Safe to repeat.
+    Or that it owned, or had claimed itself.  The answer to ProcessDied, also when empty; what nobody
+    claims is free.  With a ``number`` it is a claim besides, answered by MemoryClaimed: somebody
+    who had claimed it handed it to me.  Safe to repeat.
     """
 
     uid: bytes
     pieces: tuple[tuple[int, int], ...]
     fence: int = 0
+    number: int = 0
+
+
+class MemoryClaimed(Message, frozen=True, tag=38):
+    """node -> owner: your claim of this number counts; who gave you the memory may let it go.
+
+    Safe to repeat.
+    """
+
+    number: int
+
+
+class CedeMemory(Message, frozen=True, tag=39):
+    """executor -> node: I wrote this for ``uid``, which is dead; it is no longer mine.
+
+    Everybody is asked what they need of it, as of what a dead process wrote itself.
+    Safe to repeat: what is not the sender's is not taken.
+    """
+
+    uid: bytes
+    pieces: tuple[tuple[int, int], ...]
 
 
 class FreeClaimed(Message, frozen=True, tag=37):

@@ -164,7 +164,10 @@ What an owner owes the others:
 - `LocateObjects` and `LocateActor` are answered, at the latest when there is something to
   say.
 - `ProcessDied` is answered with `ClaimMemory`, also when nothing is claimed: until then the
-  dead process's memory is kept. Whoever runs a call of the dead process first registers what
+  dead process's memory is kept. What is claimed is everything of a dead owner that is used here,
+  whoever wrote it. Who wrote for a dead owner cedes that to the node with `CedeMemory`. Whoever
+  keeps a dead owner's value beyond a call that brought it claims it with a `number`, and answers the
+  call after `MemoryClaimed`. Whoever runs a call of the dead process first registers what
   that call uses with the owners, and waits until they have acknowledged it.
 - Who holds something for a process that died asks for a fence, `FenceProcess`, and lets it go
   only after `ProcessFenced`: others may run calls that the dead process had sent them.

@@ -391,6 +391,9 @@ class ExecutorMachine:
             for value in result.values:
                 self._owner.ledger.discard(value)
             return
+        for value in result.values:
+            if type(value) is Stored:
+                self._owner.ledger.memory.hand_over(value.offset)
         answers = self._answers.get(caller)
         if answers is None:
             answers = self._answers[caller] = ([], [])

@@ -53,10 +53,12 @@ class Fencing:
     def ask(self, asker: bytes, dead: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
         """An owner wants a fence. Returns its number, and whom to tell first of whose death.
 
+        No asker: nobody waits for it, but everybody is to say what memory it needs.
         Every process is told of this death with the number, and answers with it.
         """
         self._numbers += 1
-        self.fences[self._numbers] = Fence(dead, {asker: None}, dict.fromkeys(self._told))
+        askers: dict[bytes, None] = {asker: None} if asker else {}
+        self.fences[self._numbers] = Fence(dead, askers, dict.fromkeys(self._told))
         order = list(self.obituaries)
         news: list[tuple[bytes, bytes]] = []
         for uid, told in self._told.items():

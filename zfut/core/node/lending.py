@@ -30,7 +30,11 @@ class Waiting(Struct, gc=False):
 
 
 class Estate(Struct, gc=False):
-    """What a dead process had borrowed, until everybody has said what they need of it."""
+    """What a dead process had borrowed, until everybody has said what they need of it.
+
+    One who dies before it has answered may have lent on what it would have claimed: it stays among
+    the unanswered until its own estate is settled.
+    """
 
     pieces: list[Piece]
     unanswered: dict[bytes, None]
@@ -92,10 +96,12 @@ class Lending:
     # ---------------------------------------------------------------- the dead
 
     def leaves(self, uid: bytes) -> bool:
-        """Whether a process would leave memory behind: what it wrote, or had claimed."""
+        """Whether a process leaves memory behind: what it wrote, had claimed, or might have."""
         claims = [self.claimed, *(estate.claims for estate in self.estates.values())]
-        return uid in self.lent or any(
-            uid in claimers for held in claims for _, claimers in held.values()
+        return (
+            uid in self.lent
+            or any(uid in claimers for held in claims for _, claimers in held.values())
+            or any(uid in estate.unanswered for estate in self.estates.values())
         )
 
     def died(self, uid: bytes, witnesses: dict[bytes, None]) -> None:
@@ -104,16 +110,25 @@ class Lending:
             del self.waiting[name]
         if self.leaves(uid):
             self.estates[uid] = Estate(self.lent.pop(uid, []), dict(witnesses))
-        for dead, estate in list(self.estates.items()):
-            estate.unanswered.pop(uid, None)
-            self._settle(dead)
+            self._settle(uid)
 
-    def claim(self, dead: bytes, claimer: bytes, pieces: tuple[Piece, ...]) -> None:
-        """A witness says what it needs; some of it the dead process may have claimed itself."""
-        estate = self.estates.get(dead)
-        if estate is None or claimer not in estate.unanswered:
-            return
-        del estate.unanswered[claimer]
+    def cede(
+        self, writer: bytes, dead: bytes, pieces: tuple[Piece, ...], asked: dict[bytes, None]
+    ) -> None:
+        """A process wrote these for one that is dead: they are that one's, and all are asked."""
+        mine = self.lent.get(writer, [])
+        estate = self.estates.setdefault(dead, Estate([], {}))
+        estate.unanswered.update(asked)
+        for piece in pieces:
+            if _cut(mine, piece):
+                _insert(estate.pieces, piece)
+        self._settle(dead)
+
+    def claim(self, claimer: bytes, pieces: tuple[Piece, ...]) -> None:
+        """Somebody says what it needs; some of it the dead process may have claimed itself.
+
+        What it names and nobody keeps was free before it said so.
+        """
         for offset, size in pieces:
             if offset in self.claimed:
                 self.claimed[offset][1][claimer] = None
@@ -122,12 +137,28 @@ class Lending:
                 if _holds(other.pieces, (offset, size)):
                     held = other.claims.setdefault(offset, (_rounded(size), {}))
                     held[1][claimer] = None
-        self._settle(dead)
+
+    def answered(self, dead: bytes, witness: bytes) -> None:
+        """A witness has said all that it needs of what this process left."""
+        estate = self.estates.get(dead)
+        if estate is not None and witness in estate.unanswered:
+            del estate.unanswered[witness]
+            self._settle(dead)
 
     def _settle(self, dead: bytes) -> None:
-        estate = self.estates[dead]
-        if estate.unanswered:
-            return
+        """Free what nobody claimed, once all have answered; that may answer for others."""
+        todo = [dead]
+        while todo:
+            name = todo.pop()
+            estate = self.estates.get(name)
+            if estate is not None and not estate.unanswered:
+                self._divide(name, estate)
+                for other, waits in self.estates.items():
+                    if name in waits.unanswered:
+                        del waits.unanswered[name]
+                        todo.append(other)
+
+    def _divide(self, dead: bytes, estate: Estate) -> None:
         del self.estates[dead]
         rest = estate.pieces
         for offset, held in estate.claims.items():

@@ -26,7 +26,7 @@ from zfut.core.head.machine import HeadMachine
 from zfut.core.node.draining import Draining
 from zfut.core.node.fencing import Fence, Fencing
 from zfut.core.node.granting import Granting
-from zfut.core.node.lending import Lending, Waiting
+from zfut.core.node.lending import Lending, Piece, Waiting
 from zfut.core.node.report import report
 from zfut.core.node.resources import CPU, Resources
 from zfut.core.node.worker_pool import LENT
@@ -147,20 +147,8 @@ class NodeMachine:
                     self._condemned[uid] = why
                     granting.doom(granting.pool.workers[uid])
                     self.out.add(KillProcess(uid))
-            case m.BorrowMemory():
-                self._on_borrow(sender, message, now)
-            case m.ReturnMemory(pieces):
-                self.lending.give_back(sender, pieces)
-                self._serve_memory()
-            case m.ClaimMemory(uid, pieces, fence):
-                self.lending.claim(uid, sender, pieces)
-                self._tell_fenced(self.fencing.answered(sender, fence))
-                self._serve_memory()
             case m.FenceProcess(uid):
                 self._on_fence(sender, uid)
-            case m.FreeClaimed(offsets):
-                self.lending.free_claimed(sender, offsets)
-                self._serve_memory()
             case m.RegisterName() | m.FindName() | m.ReleaseName():
                 self.head.handle(sender, message)
             case m.AskNode(request, topic):
@@ -182,7 +170,7 @@ class NodeMachine:
             case m.Hello():
                 self._on_hello(sender, message, now)
             case _:
-                raise AssertionError(message)
+                self._on_memory_message(sender, message, now)
 
     def _on_watch(self, watcher: bytes, uids: tuple[bytes, ...]) -> None:
         for uid in uids:
@@ -193,6 +181,37 @@ class NodeMachine:
                 self.out.send(watcher, m.ProcessDied(uid, why))
 
     # ---------------------------------------------------------------- memory
+
+    def _on_memory_message(self, sender: bytes, message: m.Message, now: int) -> None:
+        match message:
+            case m.BorrowMemory():
+                self._on_borrow(sender, message, now)
+            case m.ReturnMemory(pieces):
+                self.lending.give_back(sender, pieces)
+                self._serve_memory()
+            case m.ClaimMemory(uid, pieces, fence, number):
+                self.lending.claim(sender, pieces)
+                if number:
+                    self.out.send(sender, m.MemoryClaimed(number))
+                    return
+                self.lending.answered(uid, sender)
+                self._tell_fenced(self.fencing.answered(sender, fence))
+                self._serve_memory()
+            case m.CedeMemory(uid, pieces):
+                self._on_cede(sender, uid, pieces)
+            case m.FreeClaimed(offsets):
+                self.lending.free_claimed(sender, offsets)
+                self._serve_memory()
+            case _:
+                raise AssertionError(message)
+
+    def _on_cede(self, writer: bytes, dead: bytes, pieces: tuple[Piece, ...]) -> None:
+        """Memory that was written for a dead owner: everybody is asked what they need of it."""
+        if self._is_here(dead):
+            return
+        number = self._begin_fence(b"", dead)
+        asked = dict(self.fencing.fences[number].unanswered)
+        self.lending.cede(writer, dead, pieces, asked)
 
     def _on_borrow(self, sender: bytes, message: m.BorrowMemory, now: int) -> None:
         size = message.size_bytes
@@ -265,8 +284,13 @@ class NodeMachine:
 
     def _on_fence(self, asker: bytes, dead: bytes) -> None:
         """Everybody is asked what it uses that only the dead process protected."""
-        if dead in self.drivers or dead in self.granting.pool.workers:
-            return
+        if not self._is_here(dead):
+            self._begin_fence(asker, dead)
+
+    def _is_here(self, uid: bytes) -> bool:
+        return uid in self.drivers or uid in self.granting.pool.workers
+
+    def _begin_fence(self, asker: bytes, dead: bytes) -> int:
         obituaries = self.fencing.obituaries
         number, news = self.fencing.ask(asker, dead)
         for uid, other in news:
@@ -274,6 +298,7 @@ class NodeMachine:
         why = obituaries.get(dead, "it had ended before")
         for uid in self.fencing.fences[number].unanswered:
             self.out.send(uid, m.ProcessDied(dead, why, number))
+        return number
 
     def _tell_fenced(self, complete: list[Fence]) -> None:
         for fence in complete:

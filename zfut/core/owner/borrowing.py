@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zfut.core.owner.ledger import Ledger
-from zfut.core.owner.records import ObjectRow
+from zfut.core.owner.records import FAILED, READY, ObjectRow
 from zfut.ids import PROC_BYTES
 from zfut.wire import messages as m
-from zfut.wire.specs import Address, RefInfo
+from zfut.wire.specs import Address, RefInfo, Stored
 
 
 class Borrowing:
@@ -34,16 +34,29 @@ class Borrowing:
         self.void: dict[bytes, None] = {}  # calls whose caller died: they cover nothing
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
+        self.claims: dict[int, list[bytes]] = {}  # asked of the node -> tokens that wait for it
+        self._numbers = 0
         self._kept: dict[bytes, list[ObjectRow]] = {}
         self._for_lineage: list[tuple[bytes, ObjectRow]] = []
         self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
 
     # ---------------------------------------------------------------- borrower side
 
-    def arrive(
-        self, refs: Iterable[tuple[bytes, Address]], cover: bytes, *, views: int = 0
-    ) -> None:
-        """References were unpickled here, protected by ``cover`` for now; or it is a view."""
+    def view(self, stored: Stored, cover: bytes) -> None:
+        """A value is open here: if its owner dies we claim its memory, so its row says where."""
+        self.arrive(((stored.object_id, stored.owner),), cover)
+        row = self._ledger.objects.rows[stored.object_id]
+        row.views += 1
+        if row.owner is None:
+            return
+        self._ledger.watch(stored.creator)
+        if row.state < READY:
+            self._ledger.set_value(row, stored.encoding, stored)
+        elif row.state == FAILED:
+            row.spent = stored
+
+    def arrive(self, refs: Iterable[tuple[bytes, Address]], cover: bytes) -> None:
+        """References were unpickled here, protected by ``cover`` for now."""
         rows = self._ledger.objects.rows
         covered: dict[bytes, None] = {}
         for object_id, owner in refs:
@@ -51,8 +64,6 @@ class Borrowing:
             if row is None:
                 row = self._ledger.row_of(object_id, owner)
             row.local += 1
-            if views:
-                row.views += views
             if row.owner is None or row.registered():
                 continue
             if cover and cover not in self.void:
@@ -164,9 +175,42 @@ class Borrowing:
         else:
             self.settled.append(waits)
 
+    # ---------------------------------------------------------------- when the owner is dead
+
     def owner_died(self, owner: bytes) -> None:
-        """Registrations that ``owner`` will never acknowledge hold nothing up."""
-        for token in [token for token, (_, uid) in self.waiting.items() if uid == owner]:
+        """What ``owner`` will never acknowledge is claimed, or holds nothing up."""
+        asked = {token: b"" for token, (_, uid) in self.waiting.items() if uid == owner}
+        if not asked:
+            return
+        for object_id, row in self._ledger.objects.rows.items():
+            if row.owner is not None and row.owner.uid == owner:
+                asked.update((token, object_id) for token in row.tokens or () if token in asked)
+        self._claim_at_node(owner, [(object_id, token) for token, object_id in asked.items()])
+
+    def _claim_at_node(self, owner: bytes, items: list[tuple[bytes, bytes]]) -> None:
+        """Objects whose owner is dead are used on: where there is memory the node keeps it."""
+        rows = self._ledger.objects.rows
+        pieces: list[tuple[int, int]] = []
+        tokens: list[bytes] = []
+        for object_id, token in items:
+            row = rows.get(object_id)
+            value = row.place() if row is not None else None
+            if value is None:
+                self._acknowledged(token)
+                continue
+            pieces.append((value.offset, value.size_bytes))
+            tokens.append(token)
+            if token in self.waiting:
+                self.waiting[token] = (self.waiting[token][0], self._ledger.node)
+        if pieces:
+            self._numbers += 1
+            self.claims[self._numbers] = tokens
+            message = m.ClaimMemory(owner, tuple(pieces), 0, self._numbers)
+            self._ledger.out.send(self._ledger.node, message)
+
+    def on_claimed(self, number: int) -> None:
+        """The node keeps what we claimed: calls that waited for it can answer."""
+        for token in self.claims.pop(number, ()):
             self._acknowledged(token)
 
     # ---------------------------------------------------------------- owner side
@@ -282,9 +326,11 @@ class Borrowing:
         for (owner, borrower), items in self._to_register.items():
             if owner not in self._ledger.dead:
                 self._ledger.out.send(owner, m.RegisterBorrows(borrower, tuple(items)))
-                continue
-            for _, token in items:
-                self._acknowledged(token)
+            elif borrower == self._ledger.uid:
+                self._claim_at_node(owner, items)
+            else:
+                for _, token in items:
+                    self._acknowledged(token)
         self._to_register.clear()
         for object_id, row in self._for_lineage:
             if row.lineage and not row.in_use():

@@ -64,6 +64,7 @@ class Ledger:
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_downgrade: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_free: dict[bytes, list[int]] = {}
+        self._to_unclaim: list[int] = []  # what the node keeps for us
         self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
         self._tokens = 0
 
@@ -222,9 +223,11 @@ class Ledger:
 
     def forget_value(self, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """The value is not needed, or lost. Returns what it held as the last."""
-        value, row.spent = row.spent or row.value, None
-        if isinstance(value, Stored) and (row.owner is None or value.creator in self.dead):
-            self.free_memory(value)  # ours, or claimed when its writer died
+        place, row.spent = row.place(), None
+        if place is not None and row.owner is None:
+            self.free_memory(place)
+        elif place is not None and self.is_claimed(row, place):
+            self._to_unclaim.append(place.offset)
         contains, row.contains = row.contains, ()
         if row.state in (STORED, INLINE):
             row.state, row.value = FREED, None
@@ -238,6 +241,11 @@ class Ledger:
                 if not inner.in_use():
                     unheld.append((inner_id, inner))
         return unheld
+
+    def is_claimed(self, row: ObjectRow, place: Stored) -> bool:
+        """Whether we have claimed the memory of a borrowed value: its owner or writer died."""
+        assert row.owner is not None
+        return row.owner.uid in self.dead or place.creator in self.dead
 
     def release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
         """Tell the owner that we use its object no more, or only as lineage."""
@@ -391,13 +399,8 @@ class Ledger:
             self._to_watch.clear()
         if self._to_locate:
             self._send_each(self._to_locate, m.LocateObjects)
-        if self._to_free:
-            for uid, offsets in self._to_free.items():
-                if uid in self.dead:
-                    self.out.send(self.node, m.FreeClaimed(tuple(offsets)))
-                else:
-                    self.out.send(uid, m.FreeMemory(tuple(offsets)))
-            self._to_free.clear()
+        if self._to_free or self._to_unclaim:
+            self._flush_frees()
         if self._to_downgrade:  # after the registrations that it may name
             self._send_each(self._to_downgrade, m.DowngradeBorrows)
         if self._to_release:
@@ -406,6 +409,17 @@ class Ledger:
             pieces = self.memory.give_back(self.memory.extents.free_bytes)
             if pieces:
                 self.out.send(self.node, m.ReturnMemory(tuple(pieces)))
+
+    def _flush_frees(self) -> None:
+        for uid, offsets in self._to_free.items():
+            if uid in self.dead:
+                self._to_unclaim += offsets
+            else:
+                self.out.send(uid, m.FreeMemory(tuple(offsets)))
+        self._to_free.clear()
+        if self._to_unclaim:
+            self.out.send(self.node, m.FreeClaimed(tuple(self._to_unclaim)))
+            self._to_unclaim.clear()
 
     def _send_each(
         self, gathered: dict[bytes, list[Any]], message: Callable[[tuple[Any, ...]], m.Message]

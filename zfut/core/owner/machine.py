@@ -210,8 +210,10 @@ class OwnerMachine:
                 row = self.rows[event.stored.object_id]
                 row.site = event.site
                 self.ledger.set_value(row, event.stored.encoding, event.stored)
-            case e.RefArrived(object_id, owner, cover, view):
-                self.borrowing.arrive(((object_id, owner),), cover, views=int(view))
+            case e.RefArrived(object_id, owner, cover):
+                self.borrowing.arrive(((object_id, owner),), cover)
+            case e.ViewArrived(stored, cover):
+                self.borrowing.view(stored, cover)
             case e.ObjectsFreed(object_ids):
                 self.freeing.free(object_ids)
             case e.RefsArrived(refs, cover):
@@ -341,6 +343,8 @@ class OwnerMachine:
                 self.tasks.on_revoked(message)
             case m.MemoryLent() | m.MemoryRefused() | m.ReclaimMemory():
                 self._on_memory(message)
+            case m.MemoryClaimed(number):
+                self.borrowing.on_claimed(number)
             case m.NodeStops(why):
                 self.ledger.out.add(Interrupt(why))
             case m.NameAnswer(request) | m.NodeSays(request) | m.OwnerSays(request):
@@ -442,6 +446,8 @@ class OwnerMachine:
         self.borrowing.drop_borrower(uid)
         self.mourning.fail_objects_of(uid)
         self.borrowing.owner_died(uid)
+        if pieces := ledger.memory.cede(uid):
+            ledger.out.send(ledger.node, m.CedeMemory(uid, pieces))
         ledger.out.add(Forget(uid))
 
     # ---------------------------------------------------------------- questions

@@ -20,6 +20,7 @@ class Memory:
         self._extent_bytes = extent_bytes
         self.extents = Extents()
         self.written_for: dict[int, bytes] = {}
+        self.handed: dict[bytes, dict[int, None]] = {}  # answered to others, who own it
         self.waiting: dict[int, tuple[int, bytes]] = {}
         self.lent_bytes = 0
         self.scarce = False
@@ -55,8 +56,34 @@ class Memory:
 
     def free(self, offset: int) -> None:
         """The value at ``offset`` is not needed; its memory stays here, warm."""
-        if self.written_for.pop(offset, None) is not None:
-            self.extents.free(offset)
+        owner = self.written_for.pop(offset, None)
+        if owner is None:
+            return
+        self.extents.free(offset)
+        if owner in self.handed:
+            self._take_back(owner, offset)
+
+    def _take_back(self, owner: bytes, offset: int) -> None:
+        handed = self.handed[owner]
+        handed.pop(offset, None)
+        if not handed:
+            del self.handed[owner]
+
+    def hand_over(self, offset: int) -> None:
+        """The answer says that this value is there: from now on its owner frees it."""
+        owner = self.written_for.get(offset)
+        if owner is not None:
+            self.handed.setdefault(owner, {})[offset] = None
+
+    def cede(self, owner: bytes) -> tuple[tuple[int, int], ...]:
+        """The owner of what we wrote is dead. Returns (offset, size) of it, no longer ours."""
+        pieces = []
+        for offset in self.handed.pop(owner, ()):
+            del self.written_for[offset]
+            size = self.extents.cede(offset)
+            self.lent_bytes -= size
+            pieces.append((offset, size))
+        return tuple(pieces)
 
     def serve_waiting(self) -> list[tuple[int, int]]:
         """Return (call, offset) for each wait that freed memory of our own can end."""
@@ -82,3 +109,5 @@ class Memory:
             offset for offset in self.written_for if offset in self.extents.allocated
         ]
         assert len(self.written_for) == len(self.extents.allocated)
+        for owner, offsets in self.handed.items():
+            assert all(self.written_for[offset] == owner for offset in offsets)

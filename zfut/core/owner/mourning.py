@@ -106,18 +106,14 @@ class Mourning:
             self._ledger.out.send(self._ledger.node, self.claims_on(dead, fence))
 
     def claims_on(self, creator: bytes, fence: int) -> m.ClaimMemory:
-        """List what a dead process wrote, or had claimed as its owner, that we still need."""
+        """List what a dead process wrote, owned, or had claimed, and we still need."""
         ledger = self._ledger
         pieces = []
         for row in ledger.objects.rows.values():
-            value = row.spent or row.value
-            if isinstance(value, Stored) and (
-                value.creator == creator
-                or (
-                    row.owner is not None
-                    and row.owner.uid == creator
-                    and value.creator in ledger.dead
-                )
+            place = row.place()
+            if place is not None and (
+                place.creator == creator
+                or (row.owner is not None and row.owner.uid in ledger.dead)
             ):
-                pieces.append((value.offset, value.size_bytes))
+                pieces.append((place.offset, place.size_bytes))
         return m.ClaimMemory(creator, tuple(pieces), fence)

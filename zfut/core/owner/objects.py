@@ -131,7 +131,8 @@ class Objects:
             assert min(row.submitted, row.contained_in, row.views) >= 0, where
             assert row.local >= row.views, where
             assert row.owner is None or not row.freed, where
-            assert row.spent is None or (row.freed and row.state == FAILED), where
+            withheld = row.freed or row.owner is not None
+            assert row.spent is None or (withheld and row.state == FAILED), where
             assert row.state == PENDING or not row.waiters, where
             assert row.owner is None or not row.borrowers, where
             assert row.owner is not None or not row.tokens, where

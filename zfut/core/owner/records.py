@@ -183,6 +183,11 @@ class ObjectRow(Struct, gc=False):
         self.tokens = [*(self.tokens or ()), token]
         self.downgraded = False
 
+    def place(self) -> Stored | None:
+        """Where the value lies, if it is in the arena, or was and somebody may read it."""
+        value = self.spent or self.value
+        return value if isinstance(value, Stored) else None
+
     def add_waiter(self, waiter: Wait | Task) -> None:
         """Somebody waits for the value."""
         if self.waiters is None:
