@@ -13,30 +13,26 @@ from zfut.core.node.fencing import Fencing
 from zfut.core.node.granting import Granting
 from zfut.core.node.lending import Lending
 from zfut.core.node.machine import NodeMachine
+from zfut.core.owner.borrowing import Borrowing
+from zfut.core.owner.memory import Memory
 from zfut.core.owner.mourning import Mourning
 from zfut.wire import messages as m
 
-BESIDE = expects(
-    "z is written beside x, which is read",
-    "driver: PutStored stored=stored@0",
-    "driver: PutStored stored=stored@200000",
-)
-
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
-@caught_by(scenario="memory_is_used_again_after_the_caller_died", expects=BESIDE)
+@caught_by(scenario="memory_is_used_again_after_the_caller_died")
 def the_dead_protect_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mourning, "lent_to", nothing)
 
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
-@caught_by(scenario="memory_is_used_again_after_the_caller_died", expects=BESIDE)
+@caught_by(scenario="memory_is_used_again_after_the_caller_died")
 def calls_of_the_dead_are_left_alone(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mourning, "adopt", nothing)
 
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
-@caught_by(scenario="memory_is_used_again_after_the_caller_died", expects=BESIDE)
+@caught_by(scenario="memory_is_used_again_after_the_caller_died")
 def deaths_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
     right = Mourning.owe
 
@@ -48,19 +44,20 @@ def deaths_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
-@caught_by(scenario="memory_is_used_again_after_the_caller_died", expects=BESIDE)
+@caught_by(scenario="memory_is_used_again_after_the_caller_died")
 def a_fence_asks_only_who_wants_it(patch: pytest.MonkeyPatch) -> None:
     right = Fencing.ask
 
     def mutant(self: Fencing, asker: bytes, dead: bytes) -> Any:
         number, news = right(self, asker, dead)
-        self.fences[number].unanswered = {asker: None}
+        if asker:  # else the node itself wants it
+            self.fences[number].unanswered = {asker: None}
         return number, news
 
     patch.setattr(Fencing, "ask", mutant)
 
 
-@caught_by(seeds=range(228, 236))
+@caught_by(seeds=range(210, 220))
 def owners_death_fails_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mourning, "fail_objects_of", nothing)
 
@@ -113,19 +110,32 @@ def lingering_actors_keep_their_leases(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by(seeds=EARLY)
 def what_only_the_dead_wrote_is_never_free_again(patch: pytest.MonkeyPatch) -> None:
-    right = Lending._settle
+    right = Lending._divide
 
-    def mutant(self: Lending, dead: bytes) -> None:
-        freed = self.free.free_part
-        unclaimed = self.estates[dead].pieces
-        keep = lambda *piece: None if piece in unclaimed else freed(*piece)  # noqa: E731
-        self.free.free_part = keep  # type: ignore[method-assign]
-        right(self, dead)
+    def mutant(self: Lending, dead: bytes, estate: Any) -> None:
+        free_part = self.free.free_part
+        self.free.free_part = lambda *piece: piece in estate.pieces or free_part(*piece)  # type: ignore[assignment, method-assign]
+        right(self, dead, estate)
         del self.free.free_part  # type: ignore[method-assign]
 
-    patch.setattr(Lending, "_settle", mutant)
+    patch.setattr(Lending, "_divide", mutant)
 
 
 @caught_by(seeds=EARLY)
 def claims_on_what_the_dead_wrote_are_never_given_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lending, "free_claimed", nothing)
+
+
+@caught_by(seeds=range(80, 90))
+def nothing_that_was_written_for_the_dead_is_ceded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Memory, "cede", lambda *_: ())
+
+
+@caught_by(scenario="claimed_before_the_answer")
+def a_dead_owners_values_are_handed_on_without_a_claim(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Borrowing, owner: bytes, items: list[tuple[bytes, bytes]]) -> None:
+        del owner
+        for _, token in items:
+            self._acknowledged(token)
+
+    patch.setattr(Borrowing, "_claim_at_node", mutant)
