@@ -1,165 +1,250 @@
 """Workers are killed ten times a second while programs with known answers run.
 
-``ZFUT_CHAOS_SECONDS=60`` runs it for a minute instead of a few seconds.
+The right answer, no hang, and afterwards a session as if nothing had happened.
+``ZFUT_CHAOS_SECONDS=60`` runs each test for a minute instead of a few seconds.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import random
-import signal
-import threading
-import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import zfut
-from tests.cluster.leftovers import Footprint, assert_unchanged, new_base
-from zfut.errors import ActorUnavailableError
+from tests.cluster.chaos import SECONDS, WAIT_S, Killer, killing
+from tests.cluster.chaos_programs import (
+    MIB,
+    Answer,
+    Content,
+    Register,
+    argument,
+    call_from_a_task,
+    check_lives,
+    executions,
+    gather,
+    grow,
+    join,
+    key_of,
+    sizes,
+    total,
+    walk,
+)
+from zfut.errors import ActorUnavailableError, OwnerDiedError
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(SECONDS + 240)]
 
-SECONDS = float(os.environ.get("ZFUT_CHAOS_SECONDS", "5"))
-WAIT_S = 120
-KIB, MIB = 1 << 10, 1 << 20
+Chaos = Callable[[int], AbstractContextManager[Killer]]
 
+STORE_BYTES = 512 * MIB
+"""An eighth of what a graph makes in all: memory is used again and again."""
 
-class Killer(threading.Thread):
-    """Kills a worker that has work, ten times a second on average, until it is told to stop."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(name="killer")
-        self._chance = random.Random(seed)  # noqa: S311
-        self._stop_now = threading.Event()
-        self.kills = 0
-
-    def run(self) -> None:
-        while not self._stop_now.wait(self._chance.uniform(0, 0.2)):
-            workers = zfut.nodes()[0]["workers"]
-            busy = [
-                worker["pid"] for worker in workers if worker["state"] in ("lent", "blocked")
-            ]
-            if busy:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._chance.choice(busy), signal.SIGKILL)
-                    self.kills += 1
-
-    def stop(self) -> None:
-        self._stop_now.set()
-        self.join()
+SECOND_NS = 1_000_000_000
 
 
 @pytest.fixture
-def killer() -> Iterator[Killer]:
-    """Start a session of two CPUs and its killer; after it nothing is left."""
-    base = new_base()
-    before = Footprint.take(base)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZFUT_SESSION_DIR", str(base))
-        zfut.init(num_cpus=2, object_store_memory=512 * MIB)
-        made = Killer(7)
-        made.start()
-        yield made
-        made.stop()
-        zfut.shutdown()
-        assert_unchanged(before, base)
-    base.rmdir()
+def chaos(base: Path) -> Iterator[Chaos]:
+    """Start a session of two CPUs; return what kills its workers, and sees that nothing is left."""
+    session = zfut.init(
+        num_cpus=2,
+        object_store_memory=STORE_BYTES,
+        store_full_timeout_ns=20 * SECOND_NS,
+        worker_idle_ns=1_000 * SECOND_NS,  # who keeps memory is not excused by its end
+    )
+    yield partial(killing, session, base)
+    zfut.shutdown()
 
 
-@zfut.remote(max_retries=-1)
-def leaf(number: int) -> Any:
-    time.sleep(number % 3 / 1000)
-    return np.full((10, 100, 50_000)[number % 3], number)
+# ------------------------------------------------------------------ trees
 
 
-@zfut.remote(max_retries=-1)
-def tree(low: int, high: int) -> list[Any]:
-    """Return references, so that every level owns what the level above adds up."""
-    if high - low <= 4:
-        return [leaf.remote(number) for number in range(low, high)]
-    middle = (low + high) // 2
-    return [tree.remote(low, middle), tree.remote(middle, high)]
+NESTED_LEAVES = 12
+RIGHT_TREES = int(max(2, SECONDS / 4))
+"""So many sums over nested references must be right, taken in each way."""
 
 
-@zfut.remote(max_retries=-1)
-def total(low: int, high: int) -> int:
-    """Add up a tree whose references it owns itself, or makes again."""
-    if high - low <= 4:
-        return sum(int(one[0]) for one in zfut.get([leaf.remote(n) for n in range(low, high)]))
-    middle = (low + high) // 2
-    return sum(zfut.get([total.remote(low, middle), total.remote(middle, high)]))
+def sums_of_calls(killer: Killer) -> int:
+    """Add up trees of calls; nothing of them may be lost. Returns how many calls ran again."""
+    again = 0
+    for number in count():
+        if not killer.going(enough=again > 0 and killer.busy["total"] > 0):
+            break
+        leaves = 8 + number * 7 % 17
+        found, more = zfut.get(total.remote(0, leaves), timeout=WAIT_S)
+        assert found == leaves * (leaves - 1) // 2
+        again += more
+    return again
 
 
-@zfut.remote(max_retries=-1)
-def join(size: int, *parts: Any) -> Any:
-    made = np.zeros(size, dtype=np.uint8)
-    made[0] = sum(int(part[0]) for part in parts) % 251
-    return made
+def sums_of_references(
+    killer: Killer, add_up: Callable[[Any], int], runs: str
+) -> tuple[int, int]:
+    """Add up trees of references, which workers own: with one of them, the tree is lost.
+
+    ``runs`` is a function of which at least one call must be killed.
+    Returns how many sums were right and how many trees were lost.
+    """
+    right = lost = 0
+    while killer.going(enough=right >= RIGHT_TREES and lost > 0 and killer.busy[runs] > 0):
+        try:
+            found = add_up(grow.remote(0, NESTED_LEAVES))
+        except OwnerDiedError:
+            lost += 1
+            continue
+        assert found == NESTED_LEAVES * (NESTED_LEAVES - 1) // 2
+        right += 1
+    return right, lost
 
 
-@zfut.remote(max_restarts=-1, max_task_retries=-1)
-class Adder:
-    def __init__(self, start: int) -> None:
-        self.sum = start
-
-    def plus(self, value: Any) -> int:
-        return self.sum + int(value[0])
+def walk_tree(tree: Any) -> int:
+    return walk([tree], WAIT_S)
 
 
-def test_trees_and_their_references(killer: Killer) -> None:
-    end = time.monotonic() + SECONDS
-    chance = random.Random(1)  # noqa: S311
-    rounds = 0
-    while time.monotonic() < end or killer.kills < 5:
-        count = chance.randint(20, 150)
-        assert zfut.get(total.remote(0, count), timeout=WAIT_S) == count * (count - 1) // 2
-        with contextlib.suppress(zfut.errors.OwnerDiedError, zfut.errors.ReferenceVoidError):
-            level: list[Any] = zfut.get(tree.remote(0, 16), timeout=WAIT_S)
-            while level and isinstance(level[0], zfut.ObjectRef):
-                found = zfut.get(level, timeout=WAIT_S)
-                level = (
-                    [one for part in found for one in part] if type(found[0]) is list else found
-                )
-            assert sum(int(one[0]) for one in level) == 120
-        rounds += 1
-    assert rounds
+def gather_tree(tree: Any) -> int:
+    return zfut.get(gather.remote([tree]), timeout=WAIT_S)
 
 
-@pytest.mark.usefixtures("killer")
-def test_a_graph_of_two_thousand_objects() -> None:
-    """Each object depends on earlier ones; sizes from 1 KiB to 20 MiB; the last ones are known."""
-    chance = random.Random(2)  # noqa: S311
-    sizes = [KIB] * 60 + [64 * KIB] * 25 + [200 * KIB] * 12 + [MIB] * 2 + [20 * MIB]
-    values: list[int] = []
-    refs: list[Any] = []
-    window = 30
-    for number in range(2000):
-        ancestors = [number - 1 - n for n in (0, 7, 19) if number > n]
-        values.append((sum(values[at] for at in ancestors) + (not ancestors)) % 251)
-        size = 20 * MIB if number % 400 == 399 else chance.choice(sizes[:-1])
-        parts = [refs[at] for at in ancestors] or [np.ones(1, dtype=np.uint8)]
-        refs.append(join.remote(size, *parts))
-        if number >= window:
-            refs[number - window] = None
-        if number % 50 == 49:
-            assert zfut.get(refs[number], timeout=WAIT_S)[0] == values[number]
-    assert zfut.get(refs[-1], timeout=WAIT_S)[0] == values[-1]
+def test_trees_of_calls_and_of_references(chaos: Chaos) -> None:
+    """Three at once, so that somebody is killed whatever one of them does."""
+    with chaos(7) as killer, ThreadPoolExecutor(3) as pool:
+        calls = pool.submit(sums_of_calls, killer)
+        walked = pool.submit(sums_of_references, killer, walk_tree, "grow")
+        gathered = pool.submit(sums_of_references, killer, gather_tree, "gather")
+        killer.facts["calls that ran again"] = calls.result()
+        killer.facts["walked: right, lost"] = walked.result()
+        killer.facts["gathered: right, lost"] = gathered.result()
 
 
-def test_actors_that_live_again(killer: Killer) -> None:
-    end = time.monotonic() + SECONDS
-    actors = [Adder.remote(start) for start in range(3)]
-    rounds = 0
-    while time.monotonic() < end or killer.kills < 5:
-        calls = [actor.plus.remote(leaf.remote(n)) for actor in actors for n in range(10)]
-        right = [start + n for start in range(3) for n in range(10)]
-        assert zfut.get(calls, timeout=WAIT_S) == right
-        rounds += 1
-    once = actors[0].plus.options(max_task_retries=0)
-    with contextlib.suppress(ActorUnavailableError):
-        assert zfut.get(once.remote(leaf.remote(1)), timeout=WAIT_S) == 1
-    assert rounds
+# ------------------------------------------------------------------ a graph
+
+
+OBJECTS = 2_000
+WINDOW = 40
+
+
+@dataclass(frozen=True)
+class Made:
+    """An object of the graph: what it must hold, and the call that makes it."""
+
+    content: Content
+    ref: Any
+    attempt: Any
+
+
+def make(number: int, size_bytes: int, parents: list[Made]) -> Made:
+    """Submit the call for an object; two of three pass some parents inside a list."""
+    key = key_of(number, [parent.content.key for parent in parents])
+    inside = parents[: number % 3]
+    refs: Any = join.remote(
+        number,
+        size_bytes,
+        [parent.content for parent in parents],
+        [parent.ref for parent in inside],
+        *[parent.ref for parent in parents[len(inside) :]],
+    )
+    return Made(Content(key, size_bytes), *refs)
+
+
+def check(number: int, made: Made) -> int:
+    """Read every second object; the others only their children read. Returns its attempts."""
+    if number % 2:
+        made.content.check(zfut.get(made.ref, timeout=WAIT_S))
+        return int(zfut.get(made.attempt, timeout=WAIT_S))
+    return 0
+
+
+def grow_graph() -> int:
+    """Make objects from earlier ones; only a window of them is kept."""
+    window: deque[Made] = deque()
+    again = 0
+    for number, size_bytes in zip(range(OBJECTS), sizes(seed=2), strict=False):
+        back = (3, 8 + number % 16)
+        parents = [window[-one] for one in back if len(window) >= one]
+        window.append(make(number, size_bytes, parents))
+        if len(window) > WINDOW:
+            again += check(number - WINDOW, window.popleft())
+    while window:
+        again += check(OBJECTS - len(window), window.popleft())
+    return again
+
+
+def test_a_graph_of_two_thousand_objects(chaos: Chaos) -> None:
+    again = 0
+    with chaos(8) as killer:
+        while killer.going(enough=again > 0):
+            again += grow_graph()
+            killer.facts["objects made again"] = again
+
+
+# ------------------------------------------------------------------ actors
+
+
+CALLS = 24
+
+
+def answer_or_none(call: Any) -> Answer | None:
+    """Wait for a call that may run once only; None if nobody can know whether it did."""
+    try:
+        answer: Answer = zfut.get(call, timeout=WAIT_S)
+    except ActorUnavailableError:
+        return None
+    return answer
+
+
+@dataclass
+class Tally:
+    """What was seen of the killing: lives beyond each caller's first, and calls that were lost."""
+
+    lives: int = 0
+    again: int = 0
+    lost: int = 0
+
+
+def call_all(registers: list[Any], log: Path, name: str, tally: Tally) -> None:
+    """Call every register from here and from a task, and one so that no call runs twice."""
+    tasks = [
+        call_from_a_task.remote(register, f"{name}.task{start}", CALLS)
+        for start, register in enumerate(registers)
+    ]
+    mine = [
+        [register.add.remote(name, n, argument(n)) for n in range(CALLS)]
+        for register in registers
+    ]
+    add_once = registers[0].add.options(max_task_retries=0)
+    once = [add_once.remote(f"{name}.once", n, argument(n)) for n in range(CALLS)]
+    for start, calls in enumerate(mine):
+        tally.lives += check_lives(zfut.get(calls, timeout=WAIT_S), start) - 1
+    for start, task in enumerate(tasks):
+        answers, attempt = zfut.get(task, timeout=WAIT_S)
+        tally.lives += check_lives(answers, start) - 1
+        tally.again += attempt
+    answered = [n for n, call in enumerate(once) if answer_or_none(call)]
+    tally.lost += CALLS - len(answered)
+    ran = executions(log, f"{name}.once")
+    assert set(answered) <= set(ran)
+    assert set(ran.values()) <= {1}
+
+
+def call_actors(killer: Killer, log: Path) -> None:
+    """Call the same three actors in rounds, in each under new names."""
+    register: Any = Register
+    registers = [register.remote(start, str(log)) for start in range(3)]
+    tally = Tally()
+    for number in count():
+        seen = min(tally.lives, tally.again, tally.lost)
+        if not killer.going(enough=seen > 0 and killer.busy["Register"] > 0):
+            break
+        call_all(registers, log, f"round{number}", tally)
+    killer.facts["seen in the actors' answers"] = (f"{number} rounds", tally)
+
+
+def test_actors_that_live_again(chaos: Chaos, tmp_path: Path) -> None:
+    with chaos(9) as killer:
+        call_actors(killer, tmp_path / "executions")

@@ -10,7 +10,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver drop x                       driver wait x y need=1
     driver free x                       driver close x: drop the views of it
     driver cancel t1                    driver actor a [restarts=1 cpus=1]
-    driver kill a [restart]             driver call a m1 m2
+    driver kill a [restart]             driver call a m1 m2 [retries=2]
     w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
     kill w1                             hold w1 driver / release w1 driver
     advance 20ms                        stabilize: deliver until nothing is under way
@@ -290,13 +290,10 @@ class Script:
         raise ValueError(f"{user.thread.process.name} has no reference {name!r}")
 
     def _task(self, user: User, words: list[str], kind: str) -> Task:
-        usual = {
-            "cpus": "1" if kind == "task" else "0",
-            "retries": "3",
-            "returns": "1",
-            "restarts": "0",
-        }
-        options = _options(words, deps="", nested="", **usual)
+        usual = (
+            {"cpus": "1", "retries": "3"} if kind == "task" else {"cpus": "0", "retries": "0"}
+        )
+        options = _options(words, deps="", nested="", returns="1", restarts="0", **usual)
         process = user.thread.process
         deps = [self._handle(user, name) for name in _list(options["deps"])]
         nested = [self._handle(user, name) for name in _list(options["nested"])]
@@ -308,7 +305,7 @@ class Script:
         demand = (("CPU", cpus),) if cpus else ()
         function = b"" if kind == "method" else b"f"
         returns = 0 if kind == "create" else int(options["returns"])
-        retries = int(options["retries"]) if kind == "task" else 0
+        retries = int(options["retries"])
         name = f"p{plan.number}"
         template = Template(function, name, b"code", demand, returns, retries)
         return Task(

@@ -88,6 +88,7 @@ MEANINGS: dict[str, str] = {
     "ActorMoved.reason": "why it is dead; empty while it lives",
     "Bind.owner": "the process that the worker is lent to",
     "BorrowMemory.size_bytes": "how many bytes are needed, in one piece",
+    "withdrawn": "numbers of the sender's BorrowMemory that need no answer",
     "CedeMemory.uid": "the owner that died",
     "ClaimMemory.uid": "the process that died",
     "ClaimMemory.number": "the claimer's number for this claim; the answer repeats it; 0: none",

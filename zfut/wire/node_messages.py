@@ -246,10 +246,12 @@ class ReclaimMemory(Message, frozen=True, tag=33):
 class ReturnMemory(Message, frozen=True, tag=34):
     """owner -> node: I do not use these (offset, size) pieces any more.
 
+    ``withdrawn``: my requests of these numbers are void, as room came free here.
     Sent once for each piece: the connection drops repeats.
     """
 
     pieces: tuple[tuple[int, int], ...]
+    withdrawn: tuple[int, ...] = ()
 
 
 class FreeMemory(Message, frozen=True, tag=35):

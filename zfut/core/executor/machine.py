@@ -190,6 +190,8 @@ class ExecutorMachine:
     def _replay_early(self) -> None:
         early, self._early = self._early, []
         for message, given in early:
+            if _sender(message, given) in self._owner.ledger.dead:
+                continue
             if isinstance(message, m.RecallTasks):
                 self.handle(e.Received(given, message))
             else:
@@ -427,6 +429,7 @@ class ExecutorMachine:
     def owner_died(self, uid: bytes) -> None:
         """Nobody waits for what this owner asked for, and nobody protects what it lent us."""
         self.inbox.drop_owner(uid)
+        self._early = [early for early in self._early if _sender(*early) != uid]
         for task_id, call in self.inbox.running.items():
             if call.owner.uid == uid:
                 values = [dep.value for dep, _ in call.deps if isinstance(dep.value, Stored)]
@@ -444,7 +447,7 @@ class ExecutorMachine:
         if self._ended or not self.exiting:
             return
         if not (self.inbox.queue or self.inbox.running or self._held):
-            if self.exiting in LINGERS and self._owns_for_others():
+            if self.exiting in LINGERS and self._is_needed():
                 self._linger()
                 return
             code = EXIT_OUT_OF_SCOPE if self.exiting == "out of scope" else EXIT_CLEAN
@@ -459,8 +462,12 @@ class ExecutorMachine:
                 self._out.add(Close(ORPHANED_WHY))
             self._out.send(self._owner.ledger.node, m.Retire(lingers=True))
 
-    def _owns_for_others(self) -> bool:
-        """Whether others still use what this process owns: it may not go before they are done."""
+    def _is_needed(self) -> bool:
+        """Whether others use what this process owns, or what it has called is not done."""
+        if self._owner.mourning.held:
+            return True  # it may be used by somebody who has not said so yet
+        if self._owner.ledger.backlog.open_calls and self.exiting != ORPHANED:
+            return True
         return any(row.borrowers or row.lineage_tokens for row in self._owner.rows.values())
 
     def name_of(self, task_id: bytes) -> str:
@@ -495,3 +502,7 @@ class ExecutorMachine:
     def check(self) -> None:
         """Assert the invariants."""
         self.inbox.check()
+
+
+def _sender(message: Early, given: bytes) -> bytes:
+    return given if isinstance(message, m.RecallTasks) else message.owner.uid

@@ -170,11 +170,11 @@ class Granting:
         if worker is None:
             return
         worker.retiring = True
-        if lease is not None:
+        if lease is None and worker.state == IDLE:
+            self._let_go(worker)
+        elif lease is not None and not lease.actor_id:
             lease.revoked = True
             self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
-        elif worker.state == IDLE:
-            self._let_go(worker)
 
     def worker_lingers(self, uid: bytes, now: int) -> None:
         """A worker has ended all but its process: others use what it owns."""
@@ -185,6 +185,12 @@ class Granting:
             self.end(*worker.lease, now, to_pool=False)
         self.retire(worker)
         self._give_kept(worker)
+        self._more_may_fit()
+
+    def _more_may_fit(self) -> None:
+        """Something is free that no process is free for: those who had to give up may start one."""
+        self.dirty = True
+        self._attempts = max(self._attempts, 1)
 
     def worker_died(self, uid: bytes, why: str, now: int) -> None:
         """A worker is gone, and its lease with it."""
@@ -204,8 +210,9 @@ class Granting:
 
     def _refuse(self, why: str) -> None:
         """Requests that would need a new worker fail, unless their owner has one to go on with."""
+        held = self.leases.held()
         for lease in self.leases.in_order():
-            has_one = self.leases.held_by(lease.owner) and not lease.actor_id
+            has_one = lease.owner in held and not lease.actor_id
             if not has_one and self.resources.fits(lease.demand):
                 self.leases.end(lease.owner, lease.lease_id)
                 self._out.send(lease.owner, m.LeaseFailed(lease.lease_id, why))
@@ -218,7 +225,7 @@ class Granting:
         worker = self.pool.workers[uid]
         worker.stuck = not runs
         worker.nested_lease_id = nested_lease_id
-        self.dirty = True
+        self._more_may_fit()
         if not lease.blocked:
             lease.blocked = worker.blocked = True
             self.resources.give(cpu_part(lease.demand))
@@ -284,7 +291,8 @@ class Granting:
         if self._attempts <= 0:
             return
         starting = self.pool.count(STARTING)
-        actors = sum(1 for lease in self.leases.queued.values() if lease.actor_id)
+        queued = self.leases.queued.values()
+        actors = sum(1 for x in queued if x.actor_id and self.resources.fits(x.demand))
         plain = self.pool.plain()
         room = self.workers_max + actors - len(plain)
         if room <= 0 and missing and all(worker.stuck for worker in plain):
@@ -349,10 +357,11 @@ class Granting:
         elif self._over_since is not None and now - self._over_since >= REVOKE_AFTER_NS:
             self._over_since = now
             self._revoke_what_was_lent_twice()
+        held = self.leases.held()
         for lease in self.leases.in_order():
             if lease.told or now - lease.since < REVOKE_AFTER_NS:
                 continue
-            victim = self._victim(lease)
+            victim = self._victim(lease, held)
             if victim is not None and now - victim.since >= REVOKE_AFTER_NS:
                 victim.revoked = True
                 self._out.send(victim.owner, m.LeaseRevoked(victim.lease_id))
@@ -369,32 +378,37 @@ class Granting:
                 lease.revoked = True
                 self._out.send(lease.owner, m.LeaseRevoked(lease.lease_id))
 
-    def _victim(self, lease: NodeLease) -> NodeLease | None:
+    def _victim(self, lease: NodeLease, held: dict[bytes, int]) -> NodeLease | None:
         """Return the lease that is to make way; None if none can, or one does already.
 
         A deeper one cannot: its owner would ask again and go first.
         """
         free = self.resources.free
         lacks = [kind for kind, amount in lease.demand if free.get(kind, 0) < amount]
-        mine = self.leases.held_by(lease.owner)
+        mine = held.get(lease.owner, 0)
         for victim in self.leases.granted.values():
             if victim.owner == lease.owner or victim.actor_id or victim.blocked:
                 continue
             helps = not lacks or any(kind in lacks for kind, _ in victim.demand)
-            rich = self.leases.held_by(victim.owner) > mine
+            rich = held[victim.owner] > mine
             if helps and rich and victim.depth <= lease.depth:
                 return None if victim.revoked else victim
         return None
 
-    def _revoke_at(self, lease: NodeLease) -> int | None:
-        victim = None if lease.told else self._victim(lease)
+    def _revoke_at(self, lease: NodeLease, held: dict[bytes, int]) -> int | None:
+        victim = None if lease.told else self._victim(lease, held)
         if victim is None:
             return None
         return max(lease.since, victim.since) + REVOKE_AFTER_NS
 
     def wake_at(self) -> int | None:
         """When a request has waited for long, or a worker has idled for long."""
-        wakes = [self._revoke_at(lease) for lease in self.leases.queued.values()]
+        held = self.leases.held()
+        oldest = {  # of those that are alike the oldest waits longest
+            (lease.owner, lease.demand, lease.depth, lease.told): lease
+            for lease in reversed(self.leases.queued.values())
+        }
+        wakes = [self._revoke_at(lease, held) for lease in oldest.values()]
         if self._over_since is not None and self._overcommitted():
             wakes.append(self._over_since + REVOKE_AFTER_NS)
         if len(self.pool.plain()) > max(self.cpus, self.prestart):

@@ -78,11 +78,13 @@ class LeaseTable:
         """Return everything that ``owner`` asked for or holds."""
         return [lease for lease in self if lease.owner == owner]
 
-    def held_by(self, owner: bytes) -> int:
-        """How many workers without actors are lent to ``owner``."""
-        return sum(
-            1 for lease in self.granted.values() if lease.owner == owner and not lease.actor_id
-        )
+    def held(self) -> dict[bytes, int]:
+        """Return how many workers without actors are lent to each owner that has any."""
+        counts: dict[bytes, int] = {}
+        for lease in self.granted.values():
+            if not lease.actor_id:
+                counts[lease.owner] = counts.get(lease.owner, 0) + 1
+        return counts
 
     def __iter__(self) -> Iterator[NodeLease]:
         yield from list(self.queued.values())

@@ -66,6 +66,11 @@ class Lending:
         """Queue a request; asked again it keeps its place."""
         self.waiting.setdefault((waiting.uid, waiting.request), waiting)
 
+    def withdraw(self, uid: bytes, requests: tuple[int, ...]) -> None:
+        """A process has found room for these itself."""
+        for request in requests:
+            self.waiting.pop((uid, request), None)
+
     def give_back(self, uid: bytes, pieces: tuple[Piece, ...]) -> None:
         """A process returned parts of what it had borrowed."""
         mine = self.lent.get(uid)

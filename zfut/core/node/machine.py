@@ -186,8 +186,9 @@ class NodeMachine:
         match message:
             case m.BorrowMemory():
                 self._on_borrow(sender, message, now)
-            case m.ReturnMemory(pieces):
+            case m.ReturnMemory(pieces, withdrawn):
                 self.lending.give_back(sender, pieces)
+                self.lending.withdraw(sender, withdrawn)
                 self._serve_memory()
             case m.ClaimMemory(uid, pieces, fence, number):
                 self.lending.claim(sender, pieces)

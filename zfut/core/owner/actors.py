@@ -79,16 +79,21 @@ class Actors:
     def sendable(self, actor: Actor, limit: int) -> list[Task]:
         """Take the calls at the head of the queue that have their arguments."""
         tasks: list[Task] = []
+        passed: list[Task] = []  # they run again, so their order does not count
         queue = actor.queue
         while queue and len(tasks) < limit:
             task = queue[0]
-            if task.waiting_on:
+            if task.waiting_on and not task.again:
                 break
             queue.popleft()
             if task.cancelled or task.over:
                 continue
+            if task.waiting_on:
+                passed.append(task)
+                continue
             actor.sent[task.task_id] = task
             tasks.append(task)
+        queue.extendleft(reversed(passed))
         return tasks
 
     def die(self, actor: Actor, reason: str, detail: str) -> list[Task]:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import FAILED, READY, ObjectRow
-from zfut.ids import PROC_BYTES
+from zfut.ids import OBJECT_BYTES, PROC_BYTES, TASK_BYTES
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, RefInfo, Stored
 
@@ -66,7 +66,7 @@ class Borrowing:
             row.local += 1
             if row.owner is None or row.registered():
                 continue
-            if cover and cover not in self.void:
+            if cover and cover not in self.void and cover[:PROC_BYTES] not in self._ledger.dead:
                 covered[object_id] = None
             else:
                 self._register(object_id, row, b"")
@@ -101,6 +101,15 @@ class Borrowing:
             assert row.owner is not None
             if row.owner.uid != dead and row.owner.uid not in self._ledger.dead:
                 self._register(object_id, row, dead)
+
+    def holder_died(self, dead: bytes) -> None:
+        """What was found in a dead owner's values, and is used on, needs a cover of its own."""
+        covers = [name for name in self._ledger.covered if is_object(name, dead)]
+        for cover in covers:
+            for object_id in self._ledger.covered.pop(cover):
+                row = self._ledger.objects.rows.get(object_id)
+                if row is not None and row.owner is not None and row.lacks_token():
+                    self._register(object_id, row, dead)
 
     def claim(self, object_ids: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         """Name tokens for those of the caller's objects that are still used here.
@@ -172,7 +181,7 @@ class Borrowing:
         if waits in self._kept:
             for row in self._kept.pop(waits):
                 self._let_go(waits, row)
-        else:
+        elif len(waits) == TASK_BYTES:
             self.settled.append(waits)
 
     # ---------------------------------------------------------------- when the owner is dead
@@ -336,3 +345,8 @@ class Borrowing:
             if row.lineage and not row.in_use():
                 self._ledger.release(object_id, row)
         self._for_lineage.clear()
+
+
+def is_object(cover: bytes, owner: bytes) -> bool:
+    """Whether this names an object of ``owner``, not a call of its."""
+    return len(cover) == OBJECT_BYTES and cover.startswith(owner)

@@ -14,7 +14,7 @@ from zfut.core.owner.actors import Actors, handle_id
 from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.readiness import still_ready
-from zfut.core.owner.records import Actor, Task
+from zfut.core.owner.records import Actor, Task, take_from
 from zfut.core.owner.tasks import Tasks
 from zfut.wire import messages as m
 from zfut.wire.specs import TaskResult
@@ -99,8 +99,7 @@ class Calls:
     def dependency_failed(self, task: Task, failure: bytes) -> None:
         """A call's argument failed: the call fails, the ones behind it go on."""
         actor = self.actors.actors.get(task.actor_id)
-        if actor is not None and task in actor.queue:
-            actor.queue.remove(task)
+        if actor is not None and take_from(actor.queue, task):
             self.actors.touch(actor)
         self._tasks.fail(task, failure)
         self._let_handle_go(task)
@@ -111,10 +110,15 @@ class Calls:
         if actor is None or task.cancelled:
             return
         task.cancelled = True
-        if task in actor.queue:
-            failure = self._ledger.failures.system("TaskCancelledError", task.template.name)
-            self.dependency_failed(task, failure)
-        elif task.task_id in actor.sent:
+        if task.task_id not in actor.sent:
+            if take_from(actor.queue, task):
+                self.actors.touch(actor)
+                failures = self._ledger.failures
+                self._tasks.fail(
+                    task, failures.system("TaskCancelledError", task.template.name)
+                )
+                self._let_handle_go(task)
+        elif actor.worker:  # else it is between two lives
             recall = m.RecallTasks((task.task_id,), cancel=True, recursive=recursive)
             self._ledger.out.send(actor.worker, recall)
 
@@ -196,11 +200,11 @@ class Calls:
                 self._fail(task, self._unavailable(actor, task, why), worker)
         actor.queue.extendleft(reversed(again))
         for task in again:
-            self._hold_while_it_runs(task, worker)
+            self.hold_while_it_runs(task, worker)
             still_ready(self._ledger, task)
 
-    def _hold_while_it_runs(self, task: Task, worker: bytes) -> None:
-        """A call goes to the next life: this one may read its arguments until it is dead."""
+    def hold_while_it_runs(self, task: Task, worker: bytes) -> None:
+        """A call, or constructor, goes to the next life: this one may read its arguments still."""
         if worker and worker not in self._ledger.dead:
             for object_id, owner in [(dep[1], dep[2]) for dep in task.deps] + list(task.nested):
                 self._ledger.hold_argument(object_id, owner)
@@ -227,6 +231,9 @@ class Calls:
         worker, sent = actor.worker, len(actor.sent)
         for index, task in enumerate(self.actors.die(actor, reason, detail)):
             self._fail_call(actor, task, worker if index < sent else b"")
+        foreign = actor.owner.uid != self._ledger.uid
+        if foreign and handle_id(actor.actor_id) not in self._ledger.objects.rows:
+            self.actors.forget(actor)  # it was only called by name
 
     def _fail_call(self, actor: Actor, task: Task, runs_at: bytes = b"") -> None:
         failure = self._ledger.failures.system(

@@ -72,7 +72,6 @@ class Freeing:
                 self._give_up_waiting(object_id, row)
             else:
                 self._take_away(object_id, row)
-        self._tell_calls()
 
     def _give_up_waiting(self, object_id: bytes, row: ObjectRow) -> None:
         """It is freed before its value is known: calls that wait for it fail, and so do others."""

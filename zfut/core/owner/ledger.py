@@ -62,7 +62,9 @@ class Ledger:
         self._to_watch: list[bytes] = []
         self._to_locate: dict[bytes, list[bytes]] = {}
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        self._to_downgrade: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        self._to_downgrade: dict[
+            bytes, dict[bytes, list[bytes]]
+        ] = {}  # owner -> object -> tokens
         self._to_free: dict[bytes, list[int]] = {}
         self._to_unclaim: list[int] = []  # what the node keeps for us
         self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
@@ -138,6 +140,9 @@ class Ledger:
         """A borrowed object of which we only kept how to make it is used again."""
         assert row.owner is not None
         row.downgraded = False
+        unsaid = self._to_downgrade.get(row.owner.uid)
+        if unsaid is not None and unsaid.pop(object_id, None) is not None:
+            return  # its owner has not heard that only lineage needed it
         if row.owner.uid not in self.dead:
             items = tuple((object_id, token) for token in row.tokens or ())
             self.out.send(row.owner.uid, m.ReviveBorrows(items))
@@ -252,8 +257,7 @@ class Ledger:
         assert row.owner is not None
         if row.lineage:
             if row.tokens and not row.downgraded and row.owner.uid not in self.dead:
-                items = [(object_id, token) for token in row.tokens]
-                self._to_downgrade.setdefault(row.owner.uid, []).extend(items)
+                self._to_downgrade.setdefault(row.owner.uid, {})[object_id] = row.tokens
                 row.downgraded = True
         else:
             for token in row.tokens or ():
@@ -402,13 +406,22 @@ class Ledger:
         if self._to_free or self._to_unclaim:
             self._flush_frees()
         if self._to_downgrade:  # after the registrations that it may name
-            self._send_each(self._to_downgrade, m.DowngradeBorrows)
+            self._send_each(self._downgrades(), m.DowngradeBorrows)
         if self._to_release:
             self._send_each(self._to_release, m.ReleaseBorrows)
-        if self.memory.scarce and self.memory.extents.free_bytes:
-            pieces = self.memory.give_back(self.memory.extents.free_bytes)
-            if pieces:
-                self.out.send(self.node, m.ReturnMemory(tuple(pieces)))
+        if self.memory.waiting or self.memory.scarce or self.memory.withdrawn:
+            self._share_memory()
+
+    def _share_memory(self) -> None:
+        """What is free here serves those who wait here first, then others."""
+        memory = self.memory
+        for call_id, offset in memory.serve_waiting():
+            self.out.add(Complete(call_id, offset))
+        free = memory.extents.free_bytes if memory.scarce else 0
+        pieces = memory.give_back(free) if free else []
+        withdrawn, memory.withdrawn = memory.withdrawn, []
+        if pieces or withdrawn:
+            self.out.send(self.node, m.ReturnMemory(tuple(pieces), tuple(withdrawn)))
 
     def _flush_frees(self) -> None:
         for uid, offsets in self._to_free.items():
@@ -420,6 +433,16 @@ class Ledger:
         if self._to_unclaim:
             self.out.send(self.node, m.FreeClaimed(tuple(self._to_unclaim)))
             self._to_unclaim.clear()
+
+    def _downgrades(self) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        unsaid, self._to_downgrade = self._to_downgrade, {}
+        return {
+            owner: [
+                (object_id, token) for object_id, tokens in objects.items() for token in tokens
+            ]
+            for owner, objects in unsaid.items()
+            if objects
+        }
 
     def _send_each(
         self, gathered: dict[bytes, list[Any]], message: Callable[[tuple[Any, ...]], m.Message]

@@ -77,6 +77,15 @@ class Lives:
         )
         self._ledger.out.send(self._ledger.node, message)
 
+    def granted_the_dead(self, actor_id: bytes) -> None:
+        """The worker died, and its death was heard of before the node lent it: ask again."""
+        actor = self._actors.actors.get(actor_id)
+        if actor is None or actor.lease is None or actor.creation is None:
+            return
+        self._tasks.submission.end(actor.lease)
+        actor.lease = None
+        self.request(actor.creation)
+
     def granted(self, actor_id: bytes) -> None:
         """The node lent a worker: construct there, and let the queued calls follow at once."""
         actor = self._actors.actors.get(actor_id)
@@ -213,6 +222,8 @@ class Lives:
     def _end_life(self, actor: Actor) -> None:
         """Kill its process; what is called from now on, and may wait, meets its next life."""
         if actor.worker:
+            if actor.creation is not None and not actor.created:
+                self._calls.hold_while_it_runs(actor.creation, actor.worker)
             actor.between = True
             actor.detail = RESTARTED
             self._leaving[actor.worker] = actor

@@ -84,30 +84,38 @@ class OwnerMachine:
             for sender, audit in audits:
                 self.borrowing.on_audit(sender, audit)
         while True:
-            if ledger.unblocked:
-                self._route_unblocked()
-            if ledger.handles_gone:
-                self.lives.handles_gone()
-            if ledger.withheld.due:
-                self.freeing.settle()
-            if self.calls.actors.dirty:
-                self.calls.settle()
-            if self.tasks.submission.dirty:
-                self.tasks.settle(now)
-            if ledger.uncovered:
-                self.borrowing.covers_ended()
-            if not (ledger.unblocked or ledger.handles_gone):
+            self._settle_tables(now)
+            if ledger.lineage.bytes > self._lineage_max:
+                self.recovery.drop_excess()
+            self.borrowing.flush()
+            if not (
+                ledger.unblocked
+                or ledger.handles_gone
+                or ledger.withheld.due
+                or ledger.uncovered
+            ):
                 break
-        if ledger.lineage.bytes > self._lineage_max:
-            self.recovery.drop_excess()
-            self.freeing.settle()
         if ledger.backlog.waits:
             ledger.backlog.settle()
-        self.borrowing.flush()
         ledger.flush()
         if self.mourning.answers:
             self.mourning.settle()
         return ledger.out.take()
+
+    def _settle_tables(self, now: int) -> None:
+        ledger = self.ledger
+        if ledger.unblocked:
+            self._route_unblocked()
+        if ledger.handles_gone:
+            self.lives.handles_gone()
+        if ledger.withheld.due:
+            self.freeing.settle()
+        if self.calls.actors.dirty:
+            self.calls.settle()
+        if self.tasks.submission.dirty:
+            self.tasks.settle(now)
+        if ledger.uncovered:
+            self.borrowing.covers_ended()
 
     def step(self, event: e.Event | Task | bytes, now: int) -> list[Effect]:
         """Handle one event and settle."""
@@ -317,7 +325,11 @@ class OwnerMachine:
         match message:
             case m.TasksFinished(results):
                 self._on_finished(sender, results, payload, now)
-            case m.LeaseGranted():
+            case m.LeaseGranted(lease_id, worker):
+                asked = self.tasks.submission.leases.get(lease_id)
+                if asked is not None and asked.actor_id and worker in self.ledger.dead:
+                    self.lives.granted_the_dead(asked.actor_id)
+                    return
                 lease = self.tasks.on_granted(message, now)
                 if lease is not None and lease.actor_id:
                     self.lives.granted(lease.actor_id)
@@ -417,8 +429,8 @@ class OwnerMachine:
     def _on_memory(self, message: m.MemoryLent | m.MemoryRefused | m.ReclaimMemory) -> None:
         memory = self.ledger.memory
         match message:
-            case m.MemoryLent(_, offset, size_bytes):
-                self._serve(memory.lent(offset, size_bytes))
+            case m.MemoryLent(request, offset, size_bytes):
+                self._serve(memory.lent(request, offset, size_bytes))
             case m.MemoryRefused(request, why):
                 if memory.refused(request):
                     self.ledger.out.add(Complete(request, why))
@@ -435,8 +447,11 @@ class OwnerMachine:
     def _on_process_died(self, death: m.ProcessDied) -> None:
         """One step: everything that the death of a process means here."""
         ledger, uid, why = self.ledger, death.uid, death.why
+        known = uid in ledger.dead
+        if not known:
+            self.borrowing.holder_died(uid)
         self.mourning.owe(uid, death.fence)
-        if uid in ledger.dead:
+        if known:
             return
         self.mourning.lent_to(uid)
         ledger.dead[uid] = why

@@ -22,6 +22,7 @@ class Memory:
         self.written_for: dict[int, bytes] = {}
         self.handed: dict[bytes, dict[int, None]] = {}  # answered to others, who own it
         self.waiting: dict[int, tuple[int, bytes]] = {}
+        self.withdrawn: list[int] = []  # requests to the node that nobody waits for any more
         self.lent_bytes = 0
         self.scarce = False
 
@@ -38,17 +39,22 @@ class Memory:
         padded = -(-size_bytes // PAGE_BYTES) * PAGE_BYTES
         return m.BorrowMemory(call_id, padded, max(padded, self._extent_bytes))
 
-    def lent(self, offset: int, size_bytes: int) -> list[tuple[int, int]]:
-        """The node lent more. Returns (call, offset) for each wait that this ends."""
+    def lent(self, request: int, offset: int, size_bytes: int) -> list[tuple[int, int]]:
+        """The node answered a request. Returns (call, offset) for each wait that this ends."""
         self.extents.add(offset, size_bytes)
         self.lent_bytes += size_bytes
         served: list[tuple[int, int]] = []
         for call_id, (size, owner) in list(self.waiting.items()):
             place = self.allocate(size, owner)
             if place is not None:
-                del self.waiting[call_id]
                 served.append((call_id, place))
+                self._served(call_id, answered=call_id == request)
         return served
+
+    def _served(self, call_id: int, *, answered: bool) -> None:
+        del self.waiting[call_id]
+        if not answered:
+            self.withdrawn.append(call_id)
 
     def refused(self, call_id: int) -> bool:
         """The node has no room. Returns whether somebody still waits for that answer."""
@@ -92,8 +98,8 @@ class Memory:
             place = self.allocate(size, owner)
             if place is None:
                 break
-            del self.waiting[call_id]
             served.append((call_id, place))
+            self._served(call_id, answered=False)
         return served
 
     def give_back(self, size_bytes: int) -> list[tuple[int, int]]:

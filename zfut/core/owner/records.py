@@ -224,3 +224,17 @@ class Actor(Struct, gc=False):
     ending: str = ""  # owner side: we asked for its end, for this reason
     followers: dict[bytes, None] = field(default_factory=dict)  # owner side
     watched: bool = False
+
+
+def take_from(queue: deque[Task], task: Task) -> bool:
+    """Take this very task out of a queue. Returns whether it was there.
+
+    Looked for from both ends: calls are cancelled in the order of submission, or against it.
+    """
+    last = len(queue) - 1
+    for index in range(len(queue)):
+        for place in (index, last - index):
+            if queue[place] is task:
+                del queue[place]
+                return True
+    return False

@@ -17,7 +17,7 @@ import heapq
 from collections.abc import Collection
 
 from zfut.config import Config
-from zfut.core.owner.records import Key, Lease, Task
+from zfut.core.owner.records import Key, Lease, Task, take_from
 from zfut.wire.specs import Demand
 
 
@@ -75,12 +75,10 @@ class Submission:
     def remove(self, task: Task) -> bool:
         """Take a cancelled task out of its queue. Returns whether it was there."""
         key = self.keys.get((task.template.demand, task.depth))
-        for index, queued in enumerate(key.queue if key is not None else ()):
-            if key is not None and queued is task:
-                del key.queue[index]
-                self.touch(key)
-                return True
-        return False
+        if key is None or not take_from(key.queue, task):
+            return False
+        self.touch(key)
+        return True
 
     def start_clocks(self, now: int) -> None:
         """These have just been queued and must find a worker in time."""
