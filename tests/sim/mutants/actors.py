@@ -34,7 +34,7 @@ def an_interrupted_call_is_never_sent_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Calls, "interrupted", lambda self, actor, _: self.actors.leave(actor))
 
 
-@caught_by(seeds=range(1510, 1516))
+@caught_by(scenario="restart_asked_while_constructing")
 def restarted_before_its_process_is_dead(patch: pytest.MonkeyPatch) -> None:
     def mutant(self: Lives, actor: Any) -> None:
         if actor.worker and actor.creation is not None and actor.restarts_left:

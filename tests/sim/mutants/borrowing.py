@@ -58,7 +58,7 @@ def drop_counts_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ledger, "drop", mutant)
 
 
-@caught_by(seeds=range(840, 855))
+@caught_by(scenario="issuer_dies_before_its_answer")
 def nobody_audits_a_dead_issuer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "audit", nothing)
 
@@ -77,7 +77,7 @@ def issuers_are_not_watched(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "_add_borrower", mutant)
 
 
-@caught_by(seeds=range(2738, 2744))
+@caught_by(scenario="registered_for_the_dead")
 def dead_borrowers_may_register(patch: pytest.MonkeyPatch) -> None:
     right = Borrowing.on_register
 
@@ -106,7 +106,7 @@ def arguments_go_before_the_result_is_recorded(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Tasks, "settle_returns", mutant)
 
 
-@caught_by(seeds=EARLY)
+@caught_by(scenario="actor_out_of_scope")
 def call_does_not_hold_its_actor(patch: pytest.MonkeyPatch) -> None:
     right = Calls.submit
 

@@ -57,14 +57,17 @@ def a_fence_asks_only_who_wants_it(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Fencing, "ask", mutant)
 
 
-@caught_by(seeds=range(210, 220))
+@caught_by(
+    scenario="owner_dies_while_it_makes_a_value_again",
+    expects=expects("who waits for a value of the dead is told", "driver gets OwnerDiedError"),
+)
 def owners_death_fails_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mourning, "fail_objects_of", nothing)
 
 
 @caught_by(scenario="owner_dies_while_its_worker_owns_for_others")
 def orphans_own_for_nobody(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ExecutorMachine, "_owns_for_others", lambda _: False)
+    patch.setattr(ExecutorMachine, "_is_needed", lambda _: False)
 
 
 @caught_by(scenario="orphan_that_does_not_stop")
@@ -126,7 +129,7 @@ def claims_on_what_the_dead_wrote_are_never_given_back(patch: pytest.MonkeyPatch
     patch.setattr(Lending, "free_claimed", nothing)
 
 
-@caught_by(seeds=range(80, 90))
+@caught_by(scenario="lineage_of_another_owner")
 def nothing_that_was_written_for_the_dead_is_ceded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Memory, "cede", lambda *_: ())
 

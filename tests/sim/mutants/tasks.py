@@ -163,7 +163,12 @@ def anything_queued_runs_on_top(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Stack, "next_task", mutant)
 
 
-@caught_by(seeds=range(1480, 1490))
+@caught_by(
+    scenario="nested_wait_on_top",
+    expects=expects(
+        "c runs on top of a, which waits for it", "w1 runs a", "w1 runs c", "w1 gets c"
+    ),
+)
 def who_is_lent_to_itself_stays_stuck(patch: pytest.MonkeyPatch) -> None:
     """Nobody says when what runs on top comes to wait."""
     right = ExecutorMachine.tell_node
@@ -175,7 +180,7 @@ def who_is_lent_to_itself_stays_stuck(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ExecutorMachine, "tell_node", mutant)
 
 
-@caught_by(seeds=EARLY)
+@caught_by(scenario="recall_comes_too_late")
 def tried_again_before_it_is_certain_that_it_does_not_run(patch: pytest.MonkeyPatch) -> None:
     right = Tasks._recall
 
