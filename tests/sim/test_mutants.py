@@ -17,6 +17,7 @@ import pytest
 
 from tests.sim.mutants import (  # noqa: F401  they list their mutants
     actors,
+    backlog,
     borrowing,
     deaths,
     leases,
