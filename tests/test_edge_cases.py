@@ -29,7 +29,7 @@ def exists(named: str) -> bool:
         return (TESTS / "scenarios" / named).is_file()
     path, _, function = named.partition("::")
     file = TESTS / path
-    is_test = function.startswith("test_") or path == "sim/test_mutants.py"
+    is_test = function.startswith("test_") or path.startswith("sim/mutants/")
     return is_test and file.is_file() and function in functions(file)
 
 
@@ -56,7 +56,8 @@ def test_what_is_named_exists(number: str, what: str, shown: str) -> None:
         ("test_edge_cases.py::test_every_number_is_there_once", True),
         ("test_edge_cases.py::exists", False),
         ("test_edge_cases.py::test_that_is_not_there", False),
-        ("sim/test_mutants.py::drop_counts_twice", True),
+        ("sim/mutants/borrowing.py::drop_counts_twice", True),
+        ("sim/mutants/borrowing.py::no_such_mutant", False),
         ("no/such/file.py::test_x", False),
     ],
 )

@@ -1,0 +1,179 @@
+"""Mutants: whose reference is protected by what, and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sim.mutants.catalog import EARLY, caught_by, nothing
+from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.owner.borrowing import Borrowing
+from zfut.core.owner.calls import Calls
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.tasks import Tasks
+from zfut.wire import messages as m
+from zfut.wire.specs import OK, Stored
+
+
+@caught_by(seeds=EARLY)
+def answer_does_not_wait_for_the_registration(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "waits_for", lambda *_: 0)
+
+
+@caught_by(seeds=EARLY)
+@caught_by(scenario="borrowed_ref_kept_by_an_actor")
+def kept_references_get_no_token(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "claim", lambda *_: ())
+
+
+@caught_by(scenario="value_dropped_before_what_is_in_it")
+def value_goes_before_what_is_in_it_is_covered(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Borrowing, object_id: bytes, row: Any) -> None:
+        self._ledger.covered.pop(object_id, None)
+        if row.owner is not None:
+            self._ledger.release_borrowed(object_id, row)
+
+    patch.setattr(Borrowing, "_cover_ended", mutant)
+
+
+@caught_by(seeds=EARLY)
+def token_is_never_given_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "release_token", nothing)
+
+
+@caught_by(seeds=EARLY)
+def borrowers_death_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "drop_borrower", nothing)
+
+
+@caught_by(seeds=EARLY)
+def drop_counts_twice(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.drop
+
+    def mutant(self: Ledger, object_id: bytes) -> None:
+        right(self, object_id)
+        right(self, object_id)
+
+    patch.setattr(Ledger, "drop", mutant)
+
+
+@caught_by(scenario="issuer_dies_before_its_answer")
+def nobody_audits_a_dead_issuer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "audit", nothing)
+
+
+@caught_by(scenario="issuer_dies_before_its_answer")
+def the_audited_hold_everything(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "on_audit", nothing)
+
+
+@caught_by(seeds=EARLY)
+def issuers_are_not_watched(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Borrowing, row: Any, token: bytes, uid: bytes) -> None:
+        row.borrowers = {**(row.borrowers or {}), token: uid}
+        self._ledger.watch(uid)
+
+    patch.setattr(Borrowing, "_add_borrower", mutant)
+
+
+@caught_by(scenario="registered_for_the_dead")
+def dead_borrowers_may_register(patch: pytest.MonkeyPatch) -> None:
+    right = Borrowing.on_register
+
+    def mutant(self: Borrowing, sender: bytes, message: m.RegisterBorrows) -> None:
+        dead, self._ledger.dead = self._ledger.dead, {}
+        right(self, sender, message)
+        self._ledger.dead = dead
+
+    patch.setattr(Borrowing, "on_register", mutant)
+
+
+@caught_by(seeds=range(2042868, 2042872))
+def a_held_answer_brings_back_what_is_let_go(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExecutorMachine, "_keep_for_caller", lambda *_: [])
+
+
+@caught_by(seeds=range(90, 100))
+def arguments_go_before_the_result_is_recorded(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Tasks, task: Any, result: Any, payload: bytes) -> None:
+        self._ledger.release_arguments(task)
+        if result.status == OK:
+            self.returns.finish(task, result.values, payload)
+        else:
+            self.returns.fail(task, payload[: result.values[0].size_bytes])
+
+    patch.setattr(Tasks, "settle_returns", mutant)
+
+
+@caught_by(scenario="actor_out_of_scope")
+def call_does_not_hold_its_actor(patch: pytest.MonkeyPatch) -> None:
+    right = Calls.submit
+
+    def mutant(self: Calls, task: Any, **given: bool) -> None:
+        task.weak = True
+        right(self, task, **given)
+
+    patch.setattr(Calls, "submit", mutant)
+
+
+@caught_by(scenario="actor_killed")
+def killed_actors_arguments_go_at_once(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Calls, runs_at: bytes, task: Any) -> None:
+        del runs_at
+        self._ledger.release_arguments(task)
+        self._let_handle_go(task)
+
+    patch.setattr(Calls, "let_arguments_go", mutant)
+
+
+@caught_by(seeds=EARLY)
+def another_cover_is_trusted(patch: pytest.MonkeyPatch) -> None:
+    """What a call kept is not registered at its end if it came by another way, too."""
+    right = Borrowing.end_call
+
+    def mutant(self: Borrowing, task_id: bytes, caller: bytes) -> list[bytes]:
+        covered = self._ledger.covered
+        mine = covered.get(task_id, {})
+        for name in list(mine):
+            if any(name in held for cover, held in covered.items() if cover != task_id):
+                del mine[name]
+        return right(self, task_id, caller)
+
+    patch.setattr(Borrowing, "end_call", mutant)
+
+
+@caught_by(scenario="result_dropped_unread")
+def what_is_in_a_discarded_result_stays_registered(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Ledger, value: Any) -> None:
+        if isinstance(value, Stored):
+            self.free_memory(value)
+
+    patch.setattr(Ledger, "discard", mutant)
+
+
+@caught_by(seeds=EARLY)
+def the_memory_of_a_discarded_result_stays_taken(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Ledger, value: Any) -> None:
+        for ref in value.refs:
+            if ref.token:
+                self.release_token(ref.owner.uid, ref.object_id, ref.token)
+
+    patch.setattr(Ledger, "discard", mutant)
+
+
+@caught_by(seeds=EARLY)
+def watched_one_turn_after_its_first_use(patch: pytest.MonkeyPatch) -> None:
+    right_flush, right_watch = Ledger.flush, Ledger.watch
+
+    def watch(self: Any, uid: bytes) -> None:
+        self.noted = [*getattr(self, "noted", ()), uid]
+
+    def flush(self: Any) -> None:
+        for uid in getattr(self, "due", ()):
+            right_watch(self, uid)
+        self.due, self.noted = getattr(self, "noted", []), []
+        right_flush(self)
+
+    patch.setattr(Ledger, "watch", watch)
+    patch.setattr(Ledger, "flush", flush)

@@ -1,0 +1,144 @@
+"""Mutants: what the death of a process means for others."""
+
+# ruff: noqa: SLF001  a mutant reaches into the machines
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
+from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.node.fencing import Fencing
+from zfut.core.node.granting import Granting
+from zfut.core.node.lending import Lending
+from zfut.core.node.machine import NodeMachine
+from zfut.core.owner.borrowing import Borrowing
+from zfut.core.owner.memory import Memory
+from zfut.core.owner.mourning import Mourning
+from zfut.wire import messages as m
+
+
+@caught_by(scenario="caller_dies_with_the_last_hold")
+@caught_by(scenario="memory_is_used_again_after_the_caller_died")
+def the_dead_protect_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mourning, "lent_to", nothing)
+
+
+@caught_by(scenario="caller_dies_with_the_last_hold")
+@caught_by(scenario="memory_is_used_again_after_the_caller_died")
+def calls_of_the_dead_are_left_alone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mourning, "adopt", nothing)
+
+
+@caught_by(scenario="caller_dies_with_the_last_hold")
+@caught_by(scenario="memory_is_used_again_after_the_caller_died")
+def deaths_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
+    right = Mourning.owe
+
+    def mutant(self: Mourning, dead: bytes, fence: int) -> None:
+        right(self, dead, fence)
+        self.answers[-1][2].clear()
+
+    patch.setattr(Mourning, "owe", mutant)
+
+
+@caught_by(scenario="caller_dies_with_the_last_hold")
+@caught_by(scenario="memory_is_used_again_after_the_caller_died")
+def a_fence_asks_only_who_wants_it(patch: pytest.MonkeyPatch) -> None:
+    right = Fencing.ask
+
+    def mutant(self: Fencing, asker: bytes, dead: bytes) -> Any:
+        number, news = right(self, asker, dead)
+        if asker:  # else the node itself wants it
+            self.fences[number].unanswered = {asker: None}
+        return number, news
+
+    patch.setattr(Fencing, "ask", mutant)
+
+
+@caught_by(
+    scenario="owner_dies_while_it_makes_a_value_again",
+    expects=expects("who waits for a value of the dead is told", "driver gets OwnerDiedError"),
+)
+def owners_death_fails_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mourning, "fail_objects_of", nothing)
+
+
+@caught_by(scenario="owner_dies_while_its_worker_owns_for_others")
+def orphans_own_for_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExecutorMachine, "_is_needed", lambda _: False)
+
+
+@caught_by(scenario="orphan_that_does_not_stop")
+def orphans_are_never_killed(patch: pytest.MonkeyPatch) -> None:
+    right = NodeMachine._end_orphan
+
+    def mutant(self: NodeMachine, uid: bytes, now: int, *, at_once: bool) -> None:
+        right(self, uid, now, at_once=at_once)
+        self._orphans.clear()
+
+    patch.setattr(NodeMachine, "_end_orphan", mutant)
+
+
+@caught_by(seeds=EARLY)
+@caught_by(scenario="owner_death_purges_leases")
+def lease_outlives_its_owner(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(NodeMachine, "_end_what_it_owned", nothing)
+
+
+@caught_by(seeds=EARLY)
+def dead_writers_memory_is_free_at_once(patch: pytest.MonkeyPatch) -> None:
+    right = Lending.died
+
+    def mutant(self: Lending, uid: bytes, witnesses: dict[bytes, None]) -> None:
+        del witnesses
+        right(self, uid, {})
+
+    patch.setattr(Lending, "died", mutant)
+
+
+@caught_by(seeds=EARLY)
+def nobody_claims_what_a_dead_process_wrote(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mourning, "claims_on", lambda _, dead, fence: m.ClaimMemory(dead, (), fence))
+
+
+@caught_by(
+    scenario="actor_lingers_without_its_cpu",
+    expects=expects("t gets the CPU while the actor lingers", "w2 runs t", "driver gets t"),
+)
+def lingering_actors_keep_their_leases(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Granting, "worker_lingers", nothing)
+
+
+@caught_by(seeds=EARLY)
+def what_only_the_dead_wrote_is_never_free_again(patch: pytest.MonkeyPatch) -> None:
+    right = Lending._divide
+
+    def mutant(self: Lending, dead: bytes, estate: Any) -> None:
+        free_part = self.free.free_part
+        self.free.free_part = lambda *piece: piece in estate.pieces or free_part(*piece)  # type: ignore[assignment, method-assign]
+        right(self, dead, estate)
+        del self.free.free_part  # type: ignore[method-assign]
+
+    patch.setattr(Lending, "_divide", mutant)
+
+
+@caught_by(seeds=EARLY)
+def claims_on_what_the_dead_wrote_are_never_given_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lending, "free_claimed", nothing)
+
+
+@caught_by(scenario="lineage_of_another_owner")
+def nothing_that_was_written_for_the_dead_is_ceded(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Memory, "cede", lambda *_: ())
+
+
+@caught_by(scenario="claimed_before_the_answer")
+def a_dead_owners_values_are_handed_on_without_a_claim(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Borrowing, owner: bytes, items: list[tuple[bytes, bytes]]) -> None:
+        del owner
+        for _, token in items:
+            self._acknowledged(token)
+
+    patch.setattr(Borrowing, "_claim_at_node", mutant)
