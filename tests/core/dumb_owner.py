@@ -279,7 +279,8 @@ class DumbOwner:
 
     def _let_value_go(self, thing: Thing) -> None:
         value = thing.value
-        if thing.state == STORED and (thing.owner == self.me or value.creator in self.dead):
+        ended = thing.owner in self.dead or value.creator in self.dead
+        if thing.state == STORED and (thing.owner == self.me or ended):
             self.freed.append(value.offset)
 
     def sweep(self) -> None:

@@ -57,6 +57,7 @@ class World:
     told: list[tuple[bytes, m.Message]] = field(default_factory=list)
     claims: list[m.ClaimMemory] = field(default_factory=list)
     claims_owed: int = 0
+    claiming: list[int] = field(default_factory=list)
     fences: list[bytes] = field(default_factory=list)
     completed: set[int] = field(default_factory=set)
     watched: set[bytes] = field(default_factory=set)
@@ -182,9 +183,12 @@ class World:
                 self.recalled.update(tasks)
             case m.FreeMemory(offsets) | m.FreeClaimed(offsets):
                 self.freed.extend(offsets)
-            case m.ClaimMemory():
-                self.claims_owed -= 1
+            case m.ClaimMemory(number=number):
                 self.claims.append(message)
+                if number:
+                    self.claiming.append(number)
+                else:
+                    self.claims_owed -= 1
             case m.FenceProcess(uid):
                 assert uid not in self.fences
                 self.fences.append(uid)
@@ -253,3 +257,5 @@ class World:
         while self.unanswered:
             owner, token = self.unanswered.pop(0)
             self.hear(owner, m.BorrowsRegistered((token,), ()))
+        while self.claiming:
+            self.hear(NODE, m.MemoryClaimed(self.claiming.pop(0)))
