@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zfut.core.owner.ledger import Ledger
-from zfut.core.owner.records import FAILED, READY, ObjectRow
+from zfut.core.owner.records import ObjectRow
 from zfut.ids import OBJECT_BYTES, PROC_BYTES, TASK_BYTES
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, RefInfo, Stored
@@ -47,13 +47,7 @@ class Borrowing:
         self.arrive(((stored.object_id, stored.owner),), cover)
         row = self._ledger.objects.rows[stored.object_id]
         row.views += 1
-        if row.owner is None:
-            return
-        self._ledger.watch(stored.creator)
-        if row.state < READY:
-            self._ledger.set_value(row, stored.encoding, stored)
-        elif row.state == FAILED:
-            row.spent = stored
+        self._ledger.note_place(row, stored)
 
     def arrive(self, refs: Iterable[tuple[bytes, Address]], cover: bytes) -> None:
         """References were unpickled here, protected by ``cover`` for now."""

@@ -27,6 +27,7 @@ from zfut.core.owner.records import (
     FREED,
     INLINE,
     PENDING,
+    READY,
     STORED,
     ObjectRow,
     Task,
@@ -276,6 +277,16 @@ class Ledger:
             self._to_free.setdefault(stored.creator, []).append(stored.offset)
 
     # ---------------------------------------------------------------- values
+
+    def note_place(self, row: ObjectRow, stored: Stored) -> None:
+        """A value of somebody else's is read here: if its owner dies we claim its memory."""
+        if row.owner is None:
+            return
+        self.watch(stored.creator)
+        if row.state < READY:
+            self.set_value(row, stored.encoding, stored)
+        elif row.state == FAILED:
+            row.spent = stored
 
     def set_value(self, row: ObjectRow, encoding: int, value: bytes | Stored) -> None:
         """The object's value is known; whoever waits for it goes on."""

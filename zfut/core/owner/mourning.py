@@ -17,7 +17,7 @@ from __future__ import annotations
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Ledger
-from zfut.core.owner.records import PENDING, READY
+from zfut.core.owner.records import PENDING
 from zfut.core.owner.tasks import Tasks
 from zfut.wire import messages as m
 from zfut.wire.specs import Stored
@@ -79,9 +79,7 @@ class Mourning:
             row.local += 1
             row.views += 1
             used.append(value.object_id)
-            ledger.watch(value.creator)
-            if row.owner is not None and row.state < READY:
-                ledger.set_value(row, value.encoding, value)
+            ledger.note_place(row, value)
         self.orphans[task_id] = used
         self._borrowing.cover_lost(task_id, used, dead)
 
