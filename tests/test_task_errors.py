@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests import odd_exceptions as odd
 from zfut import errors, raised
 from zfut.errors import TaskError, UnpicklableExceptionError
 from zfut.task_errors import (
@@ -158,8 +160,66 @@ def test_what_cannot_be_loaded_here_is_told_in_words() -> None:
 
 def test_an_exception_whose_text_fails() -> None:
     got: Any = decode_failure(fail(unprintable))
-    assert got.message == "<its __str__ failed>"
+    assert got.message == "<its __str__ raised RuntimeError>"
     assert str(got)
+
+
+@pytest.mark.parametrize("kind", odd.TOLD)
+def test_an_exception_that_refuses_to_be_looked_at(kind: str) -> None:
+    name, told = odd.TOLD[kind]
+    first = fail(lambda: odd.throw(kind), "f")
+    second = fail(thrower(decode_failure(first)), "g")
+    for got in (decode_failure(first), decode_failure(second)):
+        assert issubclass(type(got), TaskError)
+        assert type(got).__name__ == (f"TaskError({name})" if name else "TaskError")
+        assert told in str(got)
+        assert "in throw" in str(got)
+        assert got  # futures ask: if exception
+    assert "g() failed in pid" in str(decode_failure(second))
+
+
+def test_its_causes_are_told_without_its_help() -> None:
+    def chained() -> None:
+        try:
+            try:
+                raise KeyError("k")  # noqa: TRY301
+            except KeyError as first:
+                raise AppError(7) from first
+        except AppError:
+            raise odd.make("getattr")  # noqa: B904  a context, not a cause
+
+    text = str(decode_failure(fail(chained)))
+    told = ["KeyError: '__notes__'", "KeyError: 'k'", "direct cause", "AppError: app: code 7"]
+    places = [text.index(part) for part in [*told, "During handling", "ApiError: api"]]
+    assert places[:-1] == sorted(places[:-1])
+    assert text.endswith("ApiError: api")
+    assert text.count("in chained") == 3
+
+
+def test_what_a_signals_handler_raises_meanwhile_is_not_the_exceptions() -> None:
+    interrupting = type("OddError", (Exception,), {"__str__": odd.interrupt})
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fail(thrower(interrupting()))
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_handler_that_its_code_installs_stays() -> None:
+    def installs(_: object) -> str:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        return "text"
+
+    def mine(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGUSR1, mine)
+    try:
+        got = decode_failure(
+            fail(thrower(type("OddError", (Exception,), {"__str__": installs})()))
+        )
+        assert str(got).endswith("text")
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_odd_text_survives() -> None:

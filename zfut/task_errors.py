@@ -210,7 +210,9 @@ def describe_failure(failure: bytes) -> str:
     read = _read(failure)
     if read.system:
         return str(_system_error(read))
-    return str(TaskError(read.type_name, read.message, read.hops))
+    told = TaskError(read.type_name, read.message, read.hops)
+    told._zfut_apart = read.why  # noqa: SLF001  one of ours
+    return str(told)
 
 
 def _system_error(failure: Failure) -> ZfutError:
