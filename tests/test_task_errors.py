@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import msgspec
@@ -17,6 +18,8 @@ import pytest
 
 from tests import odd_exceptions as odd
 from zfut import errors, raised
+from zfut.actors.user_code import CancelInterrupt, Runner
+from zfut.core.executor.inbox import TASK
 from zfut.errors import TaskError, UnpicklableExceptionError
 from zfut.task_errors import (
     capture,
@@ -202,6 +205,24 @@ def test_what_a_signals_handler_raises_meanwhile_is_not_the_exceptions() -> None
     with pytest.raises(KeyboardInterrupt):
         fail(thrower(interrupting()))
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_the_cancelling_of_a_call_below_reaches_it_after_the_answer_of_the_one_on_top() -> None:
+    """It came while the exception of the call on top was looked at."""
+    fake: Any = SimpleNamespace(closed="", task_id=b"top", attempt=0, function=b"f", kind=TASK)
+    fake.spec = fake
+    runner = Runner(fake, fake, "b1")
+    runner.on_top = b"below"
+    runner.interrupts[b"below"] = None
+    error = type("OddError", (Exception,), {"__str__": odd.interrupt})()
+    before = signal.signal(signal.SIGINT, lambda *_: runner.check_interrupt())
+    try:
+        answer: Any = runner.failed(fake, "f", error, 0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "could not be captured" in describe_failure(answer.payload[0])
+    with pytest.raises(CancelInterrupt):
+        runner.check_interrupt()
 
 
 def test_a_handler_that_its_code_installs_stays() -> None:

@@ -324,6 +324,8 @@ class Runner:
 
     def untold(self, name: str, other: BaseException) -> None:
         """How a call failed could not be said, since ``other`` was raised."""
+        if is_a(other, CancelInterrupt) and self.on_top:
+            self.interrupts[self.on_top] = None  # it was meant for the call below this one
         with contextlib.suppress(BaseException):
             log.error("how %s() failed could not be told: %s", name, brief(other))
 
