@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
 import pytest
 
+from tests import odd_exceptions as odd
 from zfut import errors, raised
+from zfut.actors.user_code import CancelInterrupt, Runner
+from zfut.core.executor.inbox import TASK
 from zfut.errors import TaskError, UnpicklableExceptionError
 from zfut.task_errors import (
     capture,
@@ -158,8 +163,84 @@ def test_what_cannot_be_loaded_here_is_told_in_words() -> None:
 
 def test_an_exception_whose_text_fails() -> None:
     got: Any = decode_failure(fail(unprintable))
-    assert got.message == "<its __str__ failed>"
+    assert got.message == "<its __str__ raised RuntimeError>"
     assert str(got)
+
+
+@pytest.mark.parametrize("kind", odd.TOLD)
+def test_an_exception_that_refuses_to_be_looked_at(kind: str) -> None:
+    name, told = odd.TOLD[kind]
+    first = fail(lambda: odd.throw(kind), "f")
+    second = fail(thrower(decode_failure(first)), "g")
+    for got in (decode_failure(first), decode_failure(second)):
+        assert issubclass(type(got), TaskError)
+        assert type(got).__name__ == (f"TaskError({name})" if name else "TaskError")
+        assert told in str(got)
+        assert "in throw" in str(got)
+        assert got  # futures ask: if exception
+    assert "g() failed in pid" in str(decode_failure(second))
+
+
+def test_its_causes_are_told_without_its_help() -> None:
+    def chained() -> None:
+        try:
+            try:
+                raise KeyError("k")  # noqa: TRY301
+            except KeyError as first:
+                raise AppError(7) from first
+        except AppError:
+            raise odd.make("getattr")  # noqa: B904  a context, not a cause
+
+    text = str(decode_failure(fail(chained)))
+    told = ["KeyError: '__notes__'", "KeyError: 'k'", "direct cause", "AppError: app: code 7"]
+    places = [text.index(part) for part in [*told, "During handling", "ApiError: api"]]
+    assert places[:-1] == sorted(places[:-1])
+    assert text.endswith("ApiError: api")
+    assert text.count("in chained") == 3
+
+
+def test_what_a_signals_handler_raises_meanwhile_is_not_the_exceptions() -> None:
+    interrupting = type("OddError", (Exception,), {"__str__": odd.interrupt})
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fail(thrower(interrupting()))
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_the_cancelling_of_a_call_below_reaches_it_after_the_answer_of_the_one_on_top() -> None:
+    """It came while the exception of the call on top was looked at."""
+    fake: Any = SimpleNamespace(closed="", task_id=b"top", attempt=0, function=b"f", kind=TASK)
+    fake.spec = fake
+    runner = Runner(fake, fake, "b1")
+    runner.on_top = b"below"
+    runner.interrupts[b"below"] = None
+    error = type("OddError", (Exception,), {"__str__": odd.interrupt})()
+    before = signal.signal(signal.SIGINT, lambda *_: runner.check_interrupt())
+    try:
+        answer: Any = runner.failed(fake, "f", error, 0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "could not be captured" in describe_failure(answer.payload[0])
+    with pytest.raises(CancelInterrupt):
+        runner.check_interrupt()
+
+
+def test_a_handler_that_its_code_installs_stays() -> None:
+    def installs(_: object) -> str:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        return "text"
+
+    def mine(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGUSR1, mine)
+    try:
+        got = decode_failure(
+            fail(thrower(type("OddError", (Exception,), {"__str__": installs})()))
+        )
+        assert str(got).endswith("text")
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_odd_text_survives() -> None:

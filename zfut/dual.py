@@ -3,10 +3,10 @@
 ``except ValueError`` must work as if the function had been called here, and so must
 ``except TaskError``.  For each class of user errors a class that inherits from both is made.
 The user's comes first, so its attributes, properties and methods are what they were; only the
-text, pickling and ``cause`` are TaskError's.
+text, pickling and ``cause`` are TaskError's, and it is true: futures ask ``if exception``.
 
-What must hold: no code of the user's class runs here other than what unpickling needs; a class
-that forbids subclassing costs the user a warning, never the error.
+What must hold: no code of the user's class runs here other than what unpickling and subclassing
+need; a class that forbids subclassing costs the user a warning, never the error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import Any
 
 from zfut.errors import TaskError, UnpicklableExceptionError
 from zfut.failure import Failure, encode_failure, read_failure
-from zfut.raised import assemble, brief, copy_into, load, take_apart, type_text
+from zfut.raised import assemble, copy_into, load, take_apart
+from zfut.untrusted import args_of, asked, attributes_of, bases_of, brief, kind_text
 
 log = logging.getLogger("zfut")
 
@@ -35,14 +36,17 @@ class RemoteTaskError(TaskError):
     """
 
     def __str__(self) -> str:
-        if "_zfut_story" in vars(self):
+        if "_zfut_story" in attributes_of(self):
             return super().__str__()
         return str(
             _user_class(type(self)).__str__(self)
         )  # made by a method of the user's class
 
+    def __bool__(self) -> bool:
+        return True
+
     def __reduce__(self) -> tuple[Callable[..., BaseException], tuple[Any, ...]]:
-        now = vars(self)
+        now = attributes_of(self)
         made, failure = now.get("_zfut_made"), now.get("_zfut_failure")
         if made is None or failure is None:  # made by a method of the user's class
             return assemble, (_user_class(type(self)), *take_apart(self))
@@ -60,62 +64,82 @@ RemoteTaskError.__module__ = TaskError.__module__
 
 def failure_of(error: BaseException) -> Failure | None:
     """Return the failure that ``carry`` made this error from, if it did."""
-    failure = vars(error).get("_zfut_failure")
-    return failure if isinstance(failure, Failure) else None
+    failure = attributes_of(error).get("_zfut_failure")
+    return failure if type(failure) is Failure else None
 
 
 def carry(failure: Failure) -> TaskError:
     """Return the error to raise for a failure of user code."""
-    why = failure.why
-    cause: BaseException | None = None
-    if failure.pickled is not None:
-        try:
-            cause = load(failure.pickled)
-        except Exception as error:  # noqa: BLE001  a user's code
-            why = brief(error)
-    if cause is None:
-        made: TaskError = RemoteTaskError(failure.type_name, failure.message, failure.hops)
-        remote = made.remote_traceback
-        cause = UnpicklableExceptionError(failure.type_name, failure.message, why, remote)
-    else:
-        made = _as_both(cause)
+    cause, why = asked(lambda: _loaded(failure), lambda error: (None, brief(error)))
+    made: TaskError | None = None
+    if cause is not None:
+        made, why = _as_both(cause, failure), "its class cannot be subclassed"
+    if made is None:
+        made = RemoteTaskError(failure.type_name, failure.message, failure.hops)
+        if cause is None:
+            remote = made.remote_traceback
+            cause = UnpicklableExceptionError(failure.type_name, failure.message, why, remote)
+        else:
+            made.args = args_of(cause)
+        _tell(made, failure, cause)
+        made._zfut_apart = why  # noqa: SLF001  one of ours
+    attributes = attributes_of(made)
+    attributes["_zfut_made"] = dict(attributes)
+    return made
+
+
+def _loaded(failure: Failure) -> tuple[BaseException | None, str]:
+    return (None, failure.why) if failure.pickled is None else (load(failure.pickled), "")
+
+
+def _tell(made: TaskError, failure: Failure, cause: BaseException) -> None:
+    """Add what a TaskError says of the task to what the user's class says of itself."""
     told = TaskError.known(failure.type_name, failure.message, failure.hops)
-    attributes = vars(made)
+    attributes = attributes_of(made)
     for name, value in told.items():
         attributes.setdefault(name, value)
     attributes.update(cause=cause, _zfut_story=told["_zfut_story"], _zfut_failure=failure)
-    if not isinstance(made, type(cause)):
-        attributes["_zfut_apart"] = why or "its class cannot be subclassed"
-    attributes["_zfut_made"] = dict(attributes)
-    return made
 
 
 def revive(data: bytes, changed: dict[str, Any]) -> TaskError:
     """Unpickle an error that ``carry`` made."""
     error = carry(read_failure(data))
-    vars(error).update(changed)
+    attributes_of(error).update(changed)
     return error
 
 
-def _as_both(cause: BaseException) -> TaskError:
+def _as_both(cause: BaseException, failure: Failure) -> TaskError | None:
+    """Return the error that is of the class of ``cause`` too; None: there can be none."""
+    return asked(lambda: _combined(cause, failure), lambda error: _refuse(cause, error))
+
+
+def _combined(cause: BaseException, failure: Failure) -> TaskError:
     cls = type(cause)
-    if issubclass(RemoteTaskError, cls):  # Exception itself, for instance
-        return copy_into(RemoteTaskError, cause)
-    try:
-        return copy_into(_dual(cls), cause)
-    except Exception as error:  # noqa: BLE001  a user's code
-        if cls not in _refused:
-            _refused.add(cls)
-            log.warning(
-                "%s cannot be subclassed (%s), so 'except %s' does not catch it when a task "
-                "raises it. Catch zfut.errors.TaskError and look at its cause.",
-                type_text(cls),
-                brief(error),
-                cls.__name__,
-            )
-    made = RemoteTaskError()
-    made.args = cause.args
+    is_base = any(base is cls for base in RemoteTaskError.__mro__)  # Exception, for instance
+    made = copy_into(RemoteTaskError if is_base else _dual(cls), cause)
+    _tell(made, failure, cause)
+    str(made)  # a class's own __getattribute__ may refuse it
     return made
+
+
+def _refuse(cause: BaseException, error: BaseException) -> None:
+    """Say once that a class cannot be combined with ours."""
+    if asked(lambda: _is_news(type(cause)), lambda _: True):
+        name = kind_text(cause)
+        log.warning(
+            "%s cannot be subclassed (%s), so 'except %s' does not catch it when a task "
+            "raises it. Catch zfut.errors.TaskError and look at its cause.",
+            name,
+            brief(error),
+            name.rpartition(".")[2],
+        )
+
+
+def _is_news(cls: type) -> bool:
+    if cls in _refused:
+        return False
+    _refused.add(cls)
+    return True
 
 
 def _dual(cls: type[BaseException]) -> type[RemoteTaskError]:
@@ -126,6 +150,7 @@ def _dual(cls: type[BaseException]) -> type[RemoteTaskError]:
             "__doc__": f"A {cls.__name__} that a task raised.",
             "__module__": __name__,
             "__str__": RemoteTaskError.__str__,
+            "__bool__": RemoteTaskError.__bool__,
             "__reduce__": RemoteTaskError.__reduce__,
             "__reduce_ex__": RemoteTaskError.__reduce_ex__,
         }
@@ -140,5 +165,5 @@ def _dual(cls: type[BaseException]) -> type[RemoteTaskError]:
 
 def _user_class(cls: type) -> type[BaseException]:
     """Return the class a dual class was made for."""
-    user: type[BaseException] = cls.__mro__[1]
+    user: type[BaseException] = bases_of(cls)[1]
     return user

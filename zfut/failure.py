@@ -72,6 +72,7 @@ def tellable(field: object) -> object:
 
 def clip(text: str) -> str:
     """Return text that UTF-8 can say (no lone surrogates) and that is not too long."""
+    text = str.__str__(text)  # a subclass's methods are a user's code
     if len(text) > TEXT_MAX_CHARS:
         half = TEXT_MAX_CHARS // 2
         text = (

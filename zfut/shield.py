@@ -1,4 +1,7 @@
-"""Keeps signals out of a machine that is between two of its tables."""
+"""Keeps signals out of a machine that is between two of its tables.
+
+Also tells what a signal's handler raised from what other code raised by itself.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +80,27 @@ def _deliver(
             _deliver(caught, handlers)
 
 
+class Notice(Shield):
+    """Lets the program's handlers act at once; ``hit`` says that one of them raised.
+
+    A handler that is installed meanwhile stays.
+    """
+
+    __slots__ = ()
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        try:
+            dict(self._previous)[number](number, frame)
+        except BaseException:
+            self.hit = True
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        mine = self._remember
+        self._previous = [each for each in self._previous if _signal.getsignal(each[0]) == mine]
+        self._restore()
+
+
 class NoShield:
     """In other threads, and where nobody handles a signal, there is nothing to keep out."""
 
@@ -118,15 +142,16 @@ _HANDLED = tuple(
 """Signals for which programs have handlers; the first is given back last."""
 
 
-def shielded(wake: Callable[[], None]) -> Shield | NoShield:
+def shielded(wake: Callable[[], None], kind: type[Shield] = Shield) -> Shield | NoShield:
     """Keep signals from interrupting a machine between two of its tables.
 
     In the main thread they are remembered and handled when the block is left; the handlers that
-    the program installed decide what they mean, and may use zfut.
+    the program installed decide what they mean, and may use zfut.  With ``Notice`` they act at
+    once, and are told apart.
     """
     if threading.get_ident() == _main_thread:
         get = _signal.getsignal
         previous = [(n, handler) for n in _HANDLED if callable(handler := get(n))]
         if previous:
-            return Shield(wake, previous)
+            return kind(wake, previous)
     return NO_SHIELD

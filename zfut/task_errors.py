@@ -7,6 +7,7 @@
 
 What must hold: a task that raised anything at all, however odd, gives a failure; a failure
 always decodes to an exception; nothing of the user's runs where bytes are only passed on.
+What an exception's own code raises while it is looked at is never raised here: it is told.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Sequence
+from types import TracebackType
 
 from msgspec import DecodeError
 
@@ -22,9 +24,20 @@ from zfut.causes import Hop
 from zfut.dual import carry, failure_of
 from zfut.errors import ActorDiedError, InternalError, RemoteProtocolError, TaskError, ZfutError
 from zfut.failure import Failure, clip, encode_failure, read_failure, tellable
-from zfut.raised import dump, message_of, type_text
+from zfut.raised import dump
+from zfut.untrusted import (
+    asked,
+    attributes_of,
+    brief,
+    is_a,
+    kind_text,
+    message_of,
+    reason_of,
+    traceback_of,
+)
 
 __all__ = [
+    "UNTOLD",
     "Failure",
     "capture",
     "decode_failure",
@@ -33,6 +46,14 @@ __all__ = [
     "encode_error",
     "encode_failure",
 ]
+
+UNTOLD = encode_failure(
+    Failure(
+        type_name="an exception",
+        message="it could not be captured, not even its class, by the process where it was raised",
+    )
+)
+"""The answer of a call whose failure could not be told in any other way."""
 
 READ_ONLY_NOTE = (
     "An array from zfut is shared, read-only memory. "
@@ -54,25 +75,30 @@ HIDDEN_FOLDER = f"{os.sep}cloudpickle{os.sep}"
 def capture(
     exc: BaseException, *, task_name: str, pid: int, node: str, actor_repr: str | None = None
 ) -> Failure:
-    """Return the failure of a task that raised ``exc``; never raises, never keeps ``exc``.
+    """Return the failure of a task that raised ``exc``; never keeps ``exc``.
 
     If ``exc`` is the error of another task, the failure is still that one's, one hop further.
+    Raises only what the handler of a signal raises that comes meanwhile.
     """
     hop = Hop(clip(task_name), pid, clip(node), clip(actor_repr or ""))
     earlier = failure_of(exc)
     if earlier is not None:
         return earlier.through(hop._replace(traceback=_frames(exc)))
     message = message_of(exc)
-    if isinstance(exc, ValueError) and "read-only" in message:
-        exc.add_note(READ_ONLY_NOTE)
+    if is_a(exc, ValueError) and "read-only" in message:
+        asked(lambda: exc.add_note(READ_ONLY_NOTE), lambda _: None)
     pickled, why = dump(exc)
     return Failure(
-        type_name=type_text(type(exc)),
+        type_name=clip(kind_text(exc)),
         message=clip(message),
-        hops=(hop._replace(traceback=_traceback(exc)),),
+        hops=(hop._replace(traceback=_told(exc)),),
         pickled=pickled,
         why=clip(why),
     )
+
+
+def _told(exc: BaseException) -> str:
+    return asked(lambda: _traceback(exc), lambda error: _told_without(exc, error))
 
 
 def _traceback(exc: BaseException) -> str:
@@ -90,19 +116,56 @@ def _traceback(exc: BaseException) -> str:
     return clip("".join(told.format()))
 
 
+def _told_without(exc: BaseException, error: BaseException) -> str:
+    """Return the same if the exception's own code failed with ``error`` when it was asked.
+
+    Only its text is asked for.
+    """
+    told: list[str] = []
+    seen: dict[int, BaseException] = {}
+    part: BaseException | None = exc
+    while part is not None and id(part) not in seen:
+        seen[id(part)] = part
+        told.append(f"{_frames(part)}{brief(part)}\n")
+        part, link = reason_of(part)
+        if part is not None:
+            told.append(f"\n{link}\n\n")
+    why = f"[without notes and details: looking at the exception raised {brief(error)}]\n"
+    return clip("".join([why, *reversed(told)]))
+
+
 def _frames(exc: BaseException) -> str:
-    """Return only the user's frames: what was raised is told by an earlier hop."""
-    stack = traceback.StackSummary.from_list(_users(traceback.extract_tb(exc.__traceback__)))
+    """Return only the user's frames, if possible with their lines."""
+    return asked(
+        lambda: _frames_with_lines(traceback_of(exc)), lambda _: _places(traceback_of(exc))
+    )
+
+
+def _frames_with_lines(trace: TracebackType | None) -> str:
+    stack = traceback.StackSummary.from_list(_users(traceback.extract_tb(trace)))
     head = "Traceback (most recent call last):\n" if stack else ""
     return clip(head + "".join(stack.format()))
 
 
+def _places(trace: TracebackType | None) -> str:
+    """Return the frames of files that have names which no file can have."""
+    told = ["Traceback (most recent call last):\n"]
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if not _is_hidden(code.co_filename):
+            told.append(
+                f'  File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_name}\n'
+            )
+        trace = trace.tb_next
+    return clip("".join(told))
+
+
 def _users(frames: Sequence[traceback.FrameSummary]) -> list[traceback.FrameSummary]:
-    return [
-        frame
-        for frame in frames
-        if not frame.filename.startswith(HIDDEN_FILES) and HIDDEN_FOLDER not in frame.filename
-    ]
+    return [frame for frame in frames if not _is_hidden(frame.filename)]
+
+
+def _is_hidden(filename: str) -> bool:
+    return filename.startswith(HIDDEN_FILES) or HIDDEN_FOLDER in filename
 
 
 # ------------------------------------------------------------------ where it is passed on
@@ -133,7 +196,7 @@ def decode_failure(failure: bytes, task_id: bytes = b"") -> BaseException:
     if not read.system:
         made = carry(read)
         if task_id:
-            vars(made)["task_id"] = task_id
+            attributes_of(made)["task_id"] = task_id
         return made
     error = _system_error(read)
     if isinstance(error, ActorDiedError) and error.failure:
@@ -147,7 +210,9 @@ def describe_failure(failure: bytes) -> str:
     read = _read(failure)
     if read.system:
         return str(_system_error(read))
-    return str(TaskError(read.type_name, read.message, read.hops))
+    told = TaskError(read.type_name, read.message, read.hops)
+    told._zfut_apart = read.why  # noqa: SLF001  one of ours
+    return str(told)
 
 
 def _system_error(failure: Failure) -> ZfutError:

@@ -20,6 +20,7 @@ from zfut.core.events import Returned
 from zfut.core.executor.inbox import Call
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.session import ArgumentHold
+from zfut.untrusted import is_a
 
 
 class InFlight:
@@ -89,7 +90,7 @@ class InFlight:
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
             runner.keep(call, holds)
             took = time.monotonic_ns() - began
-            asked = isinstance(error, asyncio.CancelledError) and (
+            asked = is_a(error, asyncio.CancelledError) and (
                 call.spec.task_id in runner.cancelled
             )
             returned = runner.failed(call, name, CancelInterrupt() if asked else error, took)

@@ -22,6 +22,7 @@ from zfut.core.events import Retired, Returned
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.session import ArgumentHold, Session
+from zfut.untrusted import asked, brief, encodable, is_a, kind_text, traceback_of
 from zfut.wire import serialize
 from zfut.wire.specs import (
     CANCELLED,
@@ -245,7 +246,7 @@ class Runner:
         """Pack what a call returned. Raises ActorExit if it had called exit_actor()."""
         spec = call.spec
         if self._session.closed:
-            self._end_fork(0)
+            self._end_fork()
         if self.exit_wanted and self._exiting_call == spec.task_id:
             raise ActorExit
         if call.kind == CREATE:
@@ -304,67 +305,81 @@ class Runner:
     def failed(self, call: Call, name: str, error: BaseException, took: int) -> Returned | None:
         """Say how a call failed; a call to exit ends the process after its answer.
 
-        None: the end of the process is the answer.
+        None: the end of the process is the answer.  Never raises: wherever a call runs, this is
+        what answers it if anything else could not.
         """
-        spec = call.spec
-        status = RAISED
-        if self._session.closed:
-            self._end_fork(error.code if isinstance(error, SystemExit) else 1)
-        if isinstance(error, ActorExit):
-            if call.kind == CREATE:
-                return None
-            failure = self._failures.system(
-                "ActorDiedError",
-                self._executor.actor_id,
-                self._executor.actor_name,
-                "exit_actor",
-                "",
-                b"",
-            )
-        elif isinstance(error, KeyboardInterrupt):
-            failure = self._failures.system("TaskCancelledError", name, "it was interrupted")
-        elif isinstance(error, errors.TaskCancelledError) and not error.__traceback__:
-            return Returned(TaskResult(spec.task_id, spec.attempt, CANCELLED, ()), ())
-        else:
-            self.note_exit(error)
-            if self.exit_wanted.startswith("exit:"):
-                return None
-            shown = self._shown() if call.kind == METHOD else None
-            captured = task_errors.capture(
-                error, task_name=name, pid=self._pid, node=self._node, actor_repr=shown
-            )
-            failure = task_errors.encode_failure(captured)
-            if call.kind == TASK and self._is_retried(spec.function, error):
-                status = RETRIABLE
+        try:
+            said = self._said(call, name, error)
+        except BaseException as other:  # noqa: BLE001  the call must have its answer
+            self.untold(name, other)
+            said = RAISED, task_errors.UNTOLD
+        if said is None:
+            return None
+        status, failure = said
         BaseException.with_traceback(error, None)  # it may refuse to have attributes set
-        result = TaskResult(spec.task_id, spec.attempt, status, (Failed(len(failure)),), took)
-        return Returned(result, (failure,))
+        values = (Failed(len(failure)),) if failure else ()
+        spec = call.spec
+        result = TaskResult(spec.task_id, spec.attempt, status, values, took if failure else 0)
+        return Returned(result, (failure,) if failure else ())
+
+    def untold(self, name: str, other: BaseException) -> None:
+        """How a call failed could not be said, since ``other`` was raised."""
+        if is_a(other, CancelInterrupt) and self.on_top:
+            self.interrupts[self.on_top] = None  # it was meant for the call below this one
+        with contextlib.suppress(BaseException):
+            log.error("how %s() failed could not be told: %s", name, brief(other))
+
+    def _said(self, call: Call, name: str, error: BaseException) -> tuple[int, bytes] | None:
+        """Return the status and the failure of a call; none for one that was never to run."""
+        if self._session.closed:
+            self._end_fork(error)
+        if is_a(error, ActorExit):
+            return None if call.kind == CREATE else (RAISED, self._exited())
+        if is_a(error, KeyboardInterrupt):
+            why = "it was interrupted"
+            return RAISED, self._failures.system("TaskCancelledError", name, why)
+        if is_a(error, errors.TaskCancelledError) and not traceback_of(error):
+            return CANCELLED, b""
+        self.note_exit(error)
+        if self.exit_wanted.startswith("exit:"):
+            return None
+        shown = self._shown() if call.kind == METHOD else None
+        captured = task_errors.capture(
+            error, task_name=name, pid=self._pid, node=self._node, actor_repr=shown
+        )
+        retried = call.kind == TASK and self._is_retried(call.spec.function, error)
+        return RETRIABLE if retried else RAISED, task_errors.encode_failure(captured)
+
+    def _exited(self) -> bytes:
+        executor = self._executor
+        fields = (executor.actor_id, executor.actor_name, "exit_actor", "", b"")
+        return self._failures.system("ActorDiedError", *fields)
 
     def _is_retried(self, function_id: bytes, error: BaseException) -> bool:
         code = self._functions.get(function_id)
-        return code is not None and isinstance(error, code.retried)
+        if code is None or not code.retried:
+            return False
+        retried = code.retried
+        return asked(lambda: isinstance(error, retried), lambda _: False)
 
-    def _end_fork(self, code: object) -> None:
+    def _end_fork(self, error: BaseException | None = None) -> None:
         """User code forked, and the child comes back here: it must not answer as its parent."""
         if os.getpid() != self._pid:
-            os._exit(code & 0xFF if isinstance(code, int) else int(code is not None))
+            os._exit(0 if error is None else _exit_code(error) & 0xFF)
 
     def _shown(self) -> str:
         """Return what an error says of the actor: its repr and its id."""
-        try:
-            shown = repr(self.instance)
-        except Exception as error:  # noqa: BLE001  user code, asked for an error's text
-            shown = f"<{self._executor.actor_name} whose repr raised {type(error).__name__}>"
-        return f"{shown} ({self._executor.actor_id.hex()})"
+        actor = self._executor
+        shown = asked(
+            lambda: encodable(repr(self.instance)),
+            lambda error: f"<{actor.actor_name} whose repr raised {kind_text(error)}>",
+        )
+        return f"{shown} ({actor.actor_id.hex()})"
 
     def note_exit(self, error: BaseException) -> None:
         """User code wants its process to end: remember with which code."""
-        if isinstance(error, SystemExit):
-            code = error.code
-            if code is not None and not isinstance(code, int):
-                sys.stderr.write(f"{code}\n")
-            number = code if isinstance(code, int) else int(code is not None)
-            self.exit_wanted = f"exit:{number}"
+        if is_a(error, SystemExit):
+            self.exit_wanted = f"exit:{_exit_code(error)}"
 
     # ---------------------------------------------------------------- the end
 
@@ -376,6 +391,19 @@ class Runner:
                 with contextlib.suppress(Exception):
                     hook()
         self.instance = None
+
+
+def _exit_code(error: BaseException) -> int:
+    """Return the code a process ends with for what it raised; other codes are texts to show."""
+    if not is_a(error, SystemExit):
+        return 1
+    code: Any = asked(lambda: error.code, lambda _: 1)  # type: ignore[attr-defined]
+    if code is None:
+        return 0
+    if issubclass(type(code), int):
+        return int.__index__(code)
+    asked(lambda: sys.stderr.write(f"{code}\n"), lambda _: 0)
+    return 1
 
 
 def _disarm(name: str) -> None:

@@ -25,6 +25,7 @@ from zfut.inline.loop import InlineLoop, Killed
 from zfut.inline.session import InlineSession
 from zfut.inline.threads import inside
 from zfut.signatures import has_coroutines
+from zfut.untrusted import is_a, traceback_of
 
 if TYPE_CHECKING:
     from zfut.inline.pump import Pump
@@ -40,14 +41,18 @@ class InlineRunner(Runner):
 
     def failed(self, call: Call, name: str, error: BaseException, took: int) -> Returned | None:
         """Say how a call failed; None: the end of the process is the answer."""
-        if isinstance(error, Killed):
+        if is_a(error, Killed):
             return None
-        trace = error.__traceback__
+        trace = traceback_of(error)
         answer = super().failed(call, name, error, took)
-        stops = isinstance(error, KeyboardInterrupt | BdbQuit)
-        if stops and not isinstance(error, CancelInterrupt):
-            self.interrupt = error.with_traceback(trace)
+        if is_a(error, KeyboardInterrupt, BdbQuit) and not is_a(error, CancelInterrupt):
+            self.interrupt = BaseException.with_traceback(error, trace)
         return answer
+
+    def untold(self, name: str, other: BaseException) -> None:
+        """The program was interrupted while it looked at how a call failed: so is its wait."""
+        super().untold(name, other)
+        self.interrupt = other
 
 
 class Worker:

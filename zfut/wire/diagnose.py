@@ -19,7 +19,7 @@ from typing import Any
 from zfut import pickles
 from zfut.causes import call_text, size_text
 from zfut.errors import SerializationError
-from zfut.raised import message_of
+from zfut.untrusted import message_of
 from zfut.wire.context import packing
 from zfut.wire.parts import parts
 
