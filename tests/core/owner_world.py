@@ -171,7 +171,7 @@ class World:
 
     # ---------------------------------------------------------------- what it is told
 
-    def _on_send(self, to: bytes, message: m.Message) -> None:
+    def _on_send(self, to: bytes, message: m.Message) -> None:  # noqa: C901  one for each
         assert to not in self.dead, (to, message)
         match message:
             case m.RequestLease() | m.CancelLease() | m.ReturnLease():

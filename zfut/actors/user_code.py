@@ -53,6 +53,8 @@ class CancelInterrupt(KeyboardInterrupt):
 class Runner:
     """Runs calls one at a time on the thread that asks; actors keep their instance here."""
 
+    owns_process = True
+
     def __init__(self, session: Session, executor: ExecutorMachine, node: str) -> None:
         self._session = session
         self._executor = executor
@@ -233,7 +235,7 @@ class Runner:
             self.on_top = b""
             if self.interrupts:
                 self.interrupts.pop(task_id, None)
-            if not below and _signal.getsignal(_ALARM) != _signal.SIG_DFL:
+            if not below and self.owns_process and _signal.getsignal(_ALARM) != _signal.SIG_DFL:
                 _disarm(self.name_of(call))
 
     def check_interrupt(self) -> None:

@@ -35,6 +35,7 @@ class InlineRunner(Runner):
     """Runs user code; an interrupt, or leaving the debugger, ends the wait below it too."""
 
     interrupt: BaseException | None = None
+    owns_process = False  # alarms are the program's
 
     def install(self, serializers: bytes) -> None:
         """What is registered is in this process already."""

@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 
 from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
+from zfut.core.executor import machine as executor
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.core.node.fencing import Fencing
 from zfut.core.node.granting import Granting
 from zfut.core.node.lending import Lending
 from zfut.core.node.machine import NodeMachine
 from zfut.core.owner.borrowing import Borrowing
+from zfut.core.owner.calls import Calls
+from zfut.core.owner.lives import Lives
 from zfut.core.owner.memory import Memory
 from zfut.core.owner.mourning import Mourning
+from zfut.core.owner.records import Task
 from zfut.wire import messages as m
 
 
@@ -142,3 +146,62 @@ def a_dead_owners_values_are_handed_on_without_a_claim(patch: pytest.MonkeyPatch
             self._acknowledged(token)
 
     patch.setattr(Borrowing, "_claim_at_node", mutant)
+
+
+@caught_by(scenario="witness_dies_before_it_answers")
+def who_dies_unanswered_needed_nothing(patch: pytest.MonkeyPatch) -> None:
+    right = Lending.died
+
+    def mutant(self: Lending, uid: bytes, witnesses: dict[bytes, None]) -> None:
+        for dead, estate in list(self.estates.items()):
+            estate.unanswered.pop(uid, None)
+            self._settle(dead)
+        right(self, uid, witnesses)
+
+    patch.setattr(Lending, "died", mutant)
+
+
+@caught_by(scenario="reference_found_in_a_dead_owners_value")
+def values_of_the_dead_cover_still(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Borrowing, "holder_died", nothing)
+
+
+@caught_by(scenario="restart_asked_while_constructing")
+@caught_by(scenario="actor_killed_twice_while_constructing")
+def killed_constructors_read_nothing(patch: pytest.MonkeyPatch) -> None:
+    right = Calls.hold_while_it_runs
+
+    def mutant(self: Calls, task: Task, worker: bytes) -> None:
+        if task.creation is None:
+            right(self, task, worker)
+
+    patch.setattr(Calls, "hold_while_it_runs", mutant)
+
+
+@caught_by(scenario="early_calls_of_the_dead")
+def early_calls_outlive_their_callers(patch: pytest.MonkeyPatch) -> None:
+    def mutant(message: Any, given: bytes) -> bytes:  # noqa: ARG001
+        return b""
+
+    patch.setattr(executor, "_sender", mutant)
+
+
+@caught_by(
+    scenario="actor_lent_to_a_dead_worker",
+    expects=expects("another worker is asked for", "runs b"),
+)
+def a_dead_worker_is_as_good_as_any(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lives, "granted_the_dead", nothing)
+
+
+@caught_by(scenario="lingerer_waits_for_the_fence")
+def who_lingers_waits_for_no_fence(patch: pytest.MonkeyPatch) -> None:
+    right = ExecutorMachine._is_needed
+
+    def mutant(self: ExecutorMachine) -> bool:
+        held, self._owner.mourning.held = self._owner.mourning.held, {}
+        needed = right(self)
+        self._owner.mourning.held = held
+        return needed
+
+    patch.setattr(ExecutorMachine, "_is_needed", mutant)
