@@ -245,11 +245,14 @@ class Values(Binding):
         if self.closed:
             self.check_open()
         loop = self.loop
-        with loop.lock:
-            offset = self.owner.ledger.memory.allocate(size_bytes, owner)
-        if offset is not None:
-            return offset
-        loop.turn()
+        left = True
+        while left:
+            with loop.lock:
+                offset = self.owner.ledger.memory.allocate(size_bytes, owner)
+            if offset is not None:
+                return offset
+            left = bool(loop.drops)  # they may hold enough
+            loop.turn()
         call_id, pending = self.new_call()
         loop.post(e.AllocateMemory(call_id, size_bytes, owner))
         try:

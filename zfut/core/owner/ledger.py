@@ -3,6 +3,8 @@
 Every other part of the owner works through it.  Holds go up when a use begins and down when it
 ends; a row without holds is released in the same step: memory freed, tokens given back, and the
 objects it contained looked at in turn.  All cascades are loops: chains may be thousands long.
+What values held that is more than a step should let go is *falling*: held, and let go in parts, one
+each time the machine settles.
 
 Messages that can travel together (frees, releases, watches) are gathered here and sent when the
 machine settles.
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from zfut.config import Config
-from zfut.core.effects import Complete, Outbox
+from zfut.core.effects import ITEMS_AT_ONCE, Complete, Outbox
 from zfut.core.owner.backlog import Backlog
 from zfut.core.owner.failures import Failures
 from zfut.core.owner.lineage import Lineage
@@ -65,6 +67,8 @@ class Ledger:
         self._to_downgrade: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_free: dict[bytes, list[int]] = {}
         self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
+        self.falling: deque[tuple[bytes, bytes]] = deque()
+        self.let_out = 0  # from values, since the machine settled, and what is falling
         self._tokens = 0
 
     # ---------------------------------------------------------------- names
@@ -228,8 +232,19 @@ class Ledger:
         contains, row.contains = row.contains, ()
         if row.state in (STORED, INLINE):
             row.state, row.value = FREED, None
+        if contains:
+            self.let_out += len(contains)
+            if self.let_out > ITEMS_AT_ONCE:
+                self.falling.extend(contains)
+                return []
+        return self._let_go(contains)
+
+    def _let_go(
+        self, contained: Iterable[tuple[bytes, bytes]]
+    ) -> list[tuple[bytes, ObjectRow]]:
+        """These are in one value less. Returns what was held as the last."""
         unheld: list[tuple[bytes, ObjectRow]] = []
-        for inner_id, _ in contains:
+        for inner_id, _ in contained:
             inner = self.objects.rows.get(inner_id)
             if inner is not None:
                 inner.contained_in -= 1
@@ -238,6 +253,15 @@ class Ledger:
                 if not inner.in_use():
                     unheld.append((inner_id, inner))
         return unheld
+
+    def fall(self) -> None:
+        """A step is over: let go of a part of what is falling."""
+        self.let_out = 0
+        count = min(len(self.falling), ITEMS_AT_ONCE)
+        part = [self.falling.popleft() for _ in range(count)]
+        for object_id, row in self._let_go(part):
+            self.release(object_id, row)
+        self.let_out = len(self.falling)
 
     def release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
         """Tell the owner that we use its object no more, or only as lineage."""
@@ -394,9 +418,9 @@ class Ledger:
         if self._to_free:
             for uid, offsets in self._to_free.items():
                 if uid in self.dead:
-                    self.out.send(self.node, m.FreeClaimed(tuple(offsets)))
+                    self.out.send_in_parts(self.node, offsets, m.FreeClaimed)
                 else:
-                    self.out.send(uid, m.FreeMemory(tuple(offsets)))
+                    self.out.send_in_parts(uid, offsets, m.FreeMemory)
             self._to_free.clear()
         if self._to_downgrade:  # after the registrations that it may name
             self._send_each(self._to_downgrade, m.DowngradeBorrows)
@@ -412,7 +436,7 @@ class Ledger:
     ) -> None:
         for uid, items in gathered.items():
             if uid not in self.dead:
-                self.out.send(uid, message(tuple(items)))
+                self.out.send_in_parts(uid, items, message)
         gathered.clear()
 
     def check(self) -> None:
