@@ -303,7 +303,7 @@ class Values(Binding):
     def _unpack(self, object_id: bytes, encoding: int, data: Any) -> Any:
         token = cover.set(object_id)
         loop = self.loop
-        batch = Arriving(self, loop.drop, loop.inbox.append, object_id)
+        batch = Arriving(self, loop.drop, loop.inbox.append, loop.turn, object_id)
         outer = arriving.set(batch)
         loop.batches.append(batch)
         try:

@@ -13,9 +13,9 @@ millisecond.  Its states:
 
 A process in which nothing happens is blocked in poll: nothing ticks.
 
-No turn is long.  What was dropped in great numbers, and what has arrived, is handled a slice at a
-time; nobody sleeps while something is left.  A drop may come later than what was posted after it,
-since a hold only lasts longer so, but never before what was posted before it.
+No turn is long: what was dropped in great numbers, and what has arrived, is handled in slices, and
+nobody sleeps while some of it is left.  A drop may be handled later than what was posted after it (a
+hold only lasts longer), but never before what was posted before it.
 """
 
 from __future__ import annotations
@@ -141,9 +141,8 @@ class Loop:
     def handle_all(self, *, receive: bool = True) -> None:
         """Handle what was posted and what has arrived. The caller holds the lock.
 
-        Whoever receives takes everything, so the mailbox's descriptor is readable exactly when
-        something is there, or says that there is ``more``; ``receive=False`` is for a thread that
-        looks at it next.
+        Whoever receives takes everything or says that there is ``more``; so the mailbox's descriptor
+        need not be readable.  ``receive=False`` is for a thread that looks at it next.
         """
         machine = self.machine
         now = time.monotonic_ns()
@@ -151,7 +150,7 @@ class Loop:
         dropped = len(self.drops)  # what was posted before these is in the inbox by now
         if inbox or dropped:
             handle = machine.handle
-            while inbox:
+            for _ in range(len(inbox)):
                 handle(inbox.popleft(), now)
             if dropped:
                 self._let_go(dropped, now)
@@ -379,7 +378,7 @@ class Loop:
                 timeout = self._timeout_ms(deadline_ns)
                 if timeout == 0 and deadline_ns and time.monotonic_ns() >= deadline_ns:
                     return
-                if self._spin():
+                if self.inbox or self._spin():
                     continue
                 self.blocked = True
                 if self.is_left():
@@ -469,11 +468,9 @@ class Loop:
             if self._holder and not self.driving:
                 self.wake()  # its event loop may sleep by now, and has not seen what came
             timeout = self._timeout_ms(None)
-            if self.driving or timeout == 0 or self.is_left():
-                self._polling = False
-                return
-            ready = poll(timeout)
-            woken = not self._polling
+            leave = self.driving or timeout == 0 or self.is_left()
+            ready = [] if leave else poll(timeout)
+            woken = leave or not self._polling
             self._polling = False
             self._polling_on.after(ready)
             if woken:
