@@ -174,10 +174,9 @@ class Runner:
         What else was dropped has time.
         """
         loop = self._session.loop
-        covered = self._session.owner.ledger.covered
         while loop.drops:
             loop.turn()
-            if call.spec.task_id not in covered:
+            if call.spec.task_id not in self._session.owner.ledger.covered:
                 return
 
     # ---------------------------------------------------------------- running
