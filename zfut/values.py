@@ -245,11 +245,14 @@ class Values(Binding):
         if self.closed:
             self.check_open()
         loop = self.loop
-        with loop.lock:
-            offset = self.owner.ledger.memory.allocate(size_bytes, owner)
-        if offset is not None:
-            return offset
-        loop.turn()
+        left = True
+        while left:
+            with loop.lock:
+                offset = self.owner.ledger.memory.allocate(size_bytes, owner)
+            if offset is not None:
+                return offset
+            left = bool(loop.drops)  # they may hold enough
+            loop.turn()
         call_id, pending = self.new_call()
         loop.post(e.AllocateMemory(call_id, size_bytes, owner))
         try:
@@ -300,7 +303,7 @@ class Values(Binding):
     def _unpack(self, object_id: bytes, encoding: int, data: Any) -> Any:
         token = cover.set(object_id)
         loop = self.loop
-        batch = Arriving(self, loop.drop, loop.inbox.append, object_id)
+        batch = Arriving(self, loop.drop, loop.inbox.append, loop.turn, object_id)
         outer = arriving.set(batch)
         loop.batches.append(batch)
         try:

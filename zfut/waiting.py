@@ -32,6 +32,7 @@ class Driving(Protocol):
     """Drives one machine; see ``zfut.actors.loop.Loop``."""
 
     inbox: deque[Any]
+    drops: deque[Any]  # what was dropped and has time
     batches: list[Counting]
     calls: dict[int, Pending]
     closed: str
@@ -50,7 +51,7 @@ class Driving(Protocol):
         """Make whoever waits for messages look again."""
 
     def turn(self) -> None:
-        """Handle everything that is there."""
+        """Handle everything that was posted, and some of the drops."""
 
     def wait(
         self,

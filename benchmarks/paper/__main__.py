@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from benchmarks import machine
-from benchmarks.paper import borrowing, latency, nested, page, recovery
+from benchmarks.paper import borrowing, drops, latency, nested, page, recovery
 from benchmarks.paper.experiment import Experiment, Trial
 from benchmarks.results import Results
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (borrowing, latency, nested, recovery)
+    for module in (borrowing, latency, nested, drops, recovery)
 }
 
 
@@ -55,7 +55,7 @@ def main(  # noqa: PLR0913  one for each option
     to_page: Path | None,
     again: bool,
 ) -> None:
-    """Run the paper's experiments: NAME of borrowing, latency, nested, recovery; default all.
+    """Run the paper's experiments: NAME of borrowing, latency, nested, drops, recovery; default all.
 
     Exit code 1 if something that must hold did not.
     """

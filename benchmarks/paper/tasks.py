@@ -43,6 +43,21 @@ class Empty:
         """Do nothing."""
 
 
+class Keeper:
+    """An actor that keeps references, and drops them."""
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+
+    def keep(self, refs: list[Any]) -> None:
+        """Use them beyond the call."""
+        self._kept = refs
+
+    def drop(self) -> None:
+        """Use them no more."""
+        self._kept = []
+
+
 @zfut.remote
 def returns(refs: list[Any]) -> list[Any]:
     """Give back the references that came in."""

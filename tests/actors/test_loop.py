@@ -15,7 +15,8 @@ import pytest
 
 from tests.actors.test_mailbox import ALICE, BOB, FRAME_MAX, hello
 from tests.cluster.leftovers import Footprint, assert_unchanged, new_base, until
-from zfut.actors.loop import FLUSH_AT, Loop
+from zfut.actors import loop as loop_module
+from zfut.actors.loop import DROPS_AT_ONCE, FLUSH_AT, LOOK_EVERY, Loop
 from zfut.actors.mailbox import Mailbox
 from zfut.core import effects as f
 from zfut.core.events import Received, Woken
@@ -185,6 +186,88 @@ def test_a_watched_descriptor_calls_back(alice: Party) -> None:
     assert seen == [b"news"]
     os.close(read)
     os.close(write)
+
+
+# ------------------------------------------------------------------ a little at a time
+
+
+def test_what_is_posted_goes_before_drops_that_are_left(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "SLICE_NS", 0)
+    party = Party(base, ALICE, background=False)
+    drops = [number.to_bytes(4, "big") for number in range(DROPS_AT_ONCE + 5 * LOOK_EVERY)]
+    party.loop.post("first")
+    for number, name in enumerate(drops):
+        party.loop.drop(name)
+        if number in (10, DROPS_AT_ONCE + 10):
+            party.loop.post(number)
+    party.loop.turn()
+    seen = party.machine.seen
+    assert seen.index(DROPS_AT_ONCE + 10) == DROPS_AT_ONCE
+    assert seen[0] == "first"
+    assert seen[12] == 10
+    while party.loop.is_left():
+        before = len(seen)
+        party.loop.turn()
+        assert len(seen) - before <= LOOK_EVERY
+    assert [name for name in seen if isinstance(name, bytes)] == drops
+    party.close()
+
+
+def test_a_drop_never_goes_before_what_was_posted_before_it(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "DROPS_AT_ONCE", 5)
+    party = Party(base, ALICE, background=True)
+    rounds = 3000
+
+    def use(thread: int) -> None:
+        for number in range(rounds):
+            party.loop.post((thread, number))
+            party.loop.drop(b"%d %d" % (thread, number))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(use, range(3)))
+    until(lambda: len(party.machine.seen) == 6 * rounds, "all was handled")
+    posted: set[bytes] = set()
+    for event in party.machine.seen:
+        if isinstance(event, bytes):
+            assert event in posted
+        else:
+            posted.add(b"%d %d" % event)
+    party.close()
+
+
+def test_nobody_sleeps_while_a_message_is_left(
+    alice: Party, bob: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "SLICE_NS", 0)
+    for _ in range(20):
+        pendings = [alice.call(number) for number in range(50)]
+        for number in range(50):
+            bob.loop.post(bob.answer(number))
+        for pending in pendings:
+            assert alice.loop.wait(pending, soon_ns())
+
+
+def test_one_turn_receives_a_part_and_says_that_there_is_more(
+    alice: Party, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "SLICE_NS", 0)
+    bob = Party(base, BOB, background=False)
+    for number in range(50):
+        alice.loop.post(f.Send(BOB, m.NodeStops(str(number))))
+    alice.loop.turn()
+    turns = 0
+    until(bob.mailbox.readable, "something has arrived")
+    while len(bob.machine.seen) < 51:  # a hello comes first
+        before = len(bob.machine.seen)
+        bob.loop.turn()
+        turns += 1
+        assert len(bob.machine.seen) - before <= 2
+    assert turns >= 25
+    bob.close()
 
 
 # ------------------------------------------------------------------ the background thread

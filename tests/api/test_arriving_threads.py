@@ -15,7 +15,7 @@ MADE = 20_000
 
 def test_each_is_counted_by_one_thread() -> None:
     noted: list[RefsArrived] = []
-    batch = Arriving(None, lambda _: None, noted.append, b"")  # type: ignore[arg-type]
+    batch = Arriving(None, lambda _: None, noted.append, lambda: None, b"")  # type: ignore[arg-type]
     over = threading.Event()
 
     def hand_in() -> None:

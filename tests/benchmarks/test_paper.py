@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import zfut
 from benchmarks import processes
-from benchmarks.paper import borrowing, latency, nested, page, recovery, trial
+from benchmarks.paper import borrowing, drops, latency, nested, page, recovery, trial
 from benchmarks.paper.__main__ import EXPERIMENTS, main
 from benchmarks.paper.experiment import Experiment, Must, Trial
 from benchmarks.paper.plot import Line, Panel, Picture
@@ -153,6 +153,21 @@ def test_a_second_is_the_bound_for_each_kind(took_s: float, *, met: bool) -> Non
     case = next(iter(nested.CASES))
     musts = nested.musts(Results(samples=[Sample("nested", case, 0, "get", took_s, "s")]))
     assert [must.met for must in musts] == [met, None, None, None]
+
+
+@cluster
+def test_drops_times_a_call_beside_each() -> None:
+    results = measured(drops.EXPERIMENT)
+    metrics = ("longest", "quiet", "gone")
+    assert shown(results) == {(case, name) for case in drops.CASES for name in metrics}
+    assert [row[0] for row in drops.table(results)[1:]] == list(drops.CASES)
+
+
+@pytest.mark.parametrize(("took_s", "met"), [(0.2, True), (0.21, False)])
+def test_a_fifth_of_a_second_is_the_bound_for_each(took_s: float, *, met: bool) -> None:
+    case = next(iter(drops.CASES))
+    musts = drops.musts(Results(samples=[Sample("drops", case, 0, "longest", took_s, "s")]))
+    assert [must.met for must in musts] == [met, None, None]
 
 
 # ------------------------------------------------------------------ recovery

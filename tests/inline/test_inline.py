@@ -23,6 +23,8 @@ from zfut.errors import (
     TaskError,
     WorkerCrashedError,
 )
+from zfut.inline.loop import DROPS_AT_ONCE
+from zfut.session import current
 from zfut.testing import lose
 
 
@@ -259,3 +261,32 @@ def test_a_view_keeps_the_bytes_of_what_is_freed() -> None:
     others = [zfut.put(np.full(50_000, float(n))) for n in range(10)]
     assert (array == 7.0).all()
     assert len(others) == 10
+
+
+def test_a_call_goes_before_what_is_left_of_many_drops() -> None:
+    refs = [zfut.put(number) for number in range(20_000)]
+    refs.clear()
+    loop = current().loop
+    assert loop.drops
+    assert zfut.get(add.remote(1, 2)) == 3
+    assert loop.drops
+    while loop.drops:
+        before = len(loop.drops)
+        loop.turn()
+        assert before - len(loop.drops) <= DROPS_AT_ONCE
+    loop.turn()
+    assert not current().owner.rows
+
+
+def test_a_call_drops_what_it_was_given_before_it_is_answered() -> None:
+    refs = [zfut.put(number) for number in range(5_000)]
+
+    @zfut.remote
+    def forget(given: list[Any]) -> int:
+        count = len(given)
+        given.clear()
+        return count
+
+    assert zfut.get(forget.remote(refs)) == 5_000
+    rows = current().owner.rows
+    assert not [ref for ref in refs if rows[ref.binary()].borrowers]

@@ -106,7 +106,7 @@ class AsyncActor(InFlight):
     def rest(self) -> bool:
         """The event loop is about to sleep. Returns whether there is something to do first."""
         self._worker.loop.rest()
-        if self._worker.loop.inbox or self._has_room():
+        if self._worker.loop.is_left() or self._has_room():
             self.note_answer()
         return self._flush_soon
 

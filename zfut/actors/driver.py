@@ -103,7 +103,7 @@ class Driver:
         deadline = time.monotonic() + LAST_WORDS_S
         self.loop.handle_all()
         while not self.session.closed and (left := deadline - time.monotonic()) > 0:
-            select.select([self.loop.mailbox.fd], [], [], left)
+            select.select([self.loop.mailbox.fd], [], [], 0 if self.loop.more else left)
             self.loop.handle_all()
 
     def _interrupted(self, why: str) -> None:

@@ -66,11 +66,11 @@ class InFlight:
                 self._tasks[call.spec.task_id] = task
                 return
             runner.keep(call, holds)
-            self._done(runner.returned(call, name, value, time.monotonic_ns() - began))
+            self._done(call, runner.returned(call, name, value, time.monotonic_ns() - began))
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
             args, kwargs = [], {}
             runner.keep(call, holds)
-            self._done(runner.failed(call, name, error, time.monotonic_ns() - began))
+            self._done(call, runner.failed(call, name, error, time.monotonic_ns() - began))
         finally:
             cover.reset(covering)
             running.reset(context)
@@ -96,7 +96,7 @@ class InFlight:
             returned = runner.failed(call, name, CancelInterrupt() if asked else error, took)
         runner.cancelled.pop(call.spec.task_id, None)
         self._tasks.pop(call.spec.task_id, None)
-        self._done(returned)
+        self._done(call, returned)
 
     def cancel_one(self, task_id: bytes) -> None:
         """Cancel the coroutine of a call."""
@@ -104,11 +104,12 @@ class InFlight:
         if task is not None:
             task.cancel()
 
-    def _done(self, returned: Returned | None) -> None:
+    def _done(self, call: Call, returned: Returned | None) -> None:
         """A call has ended. What the end of the actor cut off is answered by that end."""
         self._active -= 1
         if self._leaving:
             return
         if returned is not None:
+            self._runner.let_go(call)
             self._answers.append(returned)
         self.note_answer()

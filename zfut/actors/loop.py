@@ -12,6 +12,10 @@ millisecond.  Its states:
     parked    a user thread has been blocked in ``wait`` for more than a tick: sleep until it leaves
 
 A process in which nothing happens is blocked in poll: nothing ticks.
+
+No turn is long: what was dropped in great numbers, and what has arrived, is handled in slices, and
+nobody sleeps while some of it is left.  A drop may be handled later than what was posted after it (a
+hold only lasts longer), but never before what was posted before it.
 """
 
 from __future__ import annotations
@@ -45,6 +49,12 @@ LEAVE_S = 2.0
 """How long the end waits for the threads that drive to leave."""
 FLUSH_AT = 128
 """A thread that submits this much without waiting hands it over itself."""
+DROPS_AT_ONCE = 1000
+"""So many are handled in their order among events; what is dropped beyond them has time."""
+SLICE_NS = 1_000_000
+"""So long one turn handles what has time, and so long what has arrived."""
+LOOK_EVERY = 16
+"""At the clock, in drops."""
 
 
 class Loop:
@@ -54,6 +64,8 @@ class Loop:
         self.machine = machine
         self.mailbox = mailbox
         self.inbox: deque[Any] = deque()
+        self.drops: deque[bytes | ViewClosed] = deque()  # that have time
+        self.more = False  # something has arrived and was not received yet
         mailbox.unreachable = lambda uid: self.inbox.append(Unreachable(uid))
         self.lock = threading.Lock()
         self.calls: dict[int, Pending] = {}
@@ -105,7 +117,10 @@ class Loop:
 
     def drop(self, gone: bytes | ViewClosed) -> None:
         """A finaliser says that a reference, or a view, is gone; it may run anywhere: only append."""
-        self.inbox.append(gone)
+        if self.drops or len(self.inbox) >= DROPS_AT_ONCE:
+            self.drops.append(gone)
+        else:
+            self.inbox.append(gone)
         if self._polling or self.blocked:
             self._polling = self.blocked = False
             self.wake()
@@ -113,41 +128,66 @@ class Loop:
     # ---------------------------------------------------------------- handling
 
     def turn(self) -> None:
-        """Handle everything that is there, in the calling thread."""
+        """Handle everything that was posted, and some of the rest, in the calling thread."""
         try:
             with shielded(self.wake), self.lock:
                 if not self._ended:
                     self.handle_all()
         finally:  # a signal that came meanwhile may raise, and others wait all the same
             self.run_callbacks()
-            if self.driving:
-                self.wake()  # whoever drives may sleep by now, and has not seen what was taken here
+            if self.driving or self.is_left():
+                self.wake()  # who drives may sleep by now, and has not seen what was taken here
 
     def handle_all(self, *, receive: bool = True) -> None:
         """Handle what was posted and what has arrived. The caller holds the lock.
 
-        Whoever receives takes everything, so the mailbox's descriptor is readable exactly when
-        something is there; ``receive=False`` is for a thread that looks at it next.
+        Whoever receives takes everything or says that there is ``more``; so the mailbox's descriptor
+        need not be readable.  ``receive=False`` is for a thread that looks at it next.
         """
         machine = self.machine
         now = time.monotonic_ns()
         inbox = self.inbox
-        if inbox:
+        dropped = len(self.drops)  # what was posted before these is in the inbox by now
+        if inbox or dropped:
             handle = machine.handle
-            while inbox:
+            for _ in range(len(inbox)):
                 handle(inbox.popleft(), now)
+            if dropped:
+                self._let_go(dropped, now)
             self._perform(machine.settle(now))
-        arrived = False
-        if receive:
-            for received in self.mailbox.receive():
-                machine.handle(received, now)
-                arrived = True
+        arrived = receive and self._receive(now)
         wake_at = machine.wake_at()
         if wake_at is not None and now >= wake_at:
             machine.handle(Woken(), now)
             arrived = True
         if arrived:
             self._perform(machine.settle(now))
+
+    def _let_go(self, count: int, now: int) -> None:
+        """Handle at most so many of what was dropped, the oldest first, for as long as a slice."""
+        handle, drops = self.machine.handle, self.drops
+        until = time.monotonic_ns() + SLICE_NS
+        for number in range(1, count + 1):
+            handle(drops.popleft(), now)
+            if number % LOOK_EVERY == 0 and time.monotonic_ns() > until:
+                return
+
+    def _receive(self, now: int) -> bool:
+        """Handle what has arrived, for as long as a slice. Returns whether anything had."""
+        self.more = False
+        until = 0
+        for received in self.mailbox.receive():
+            self.machine.handle(received, now)
+            clock = time.monotonic_ns()
+            until = until or clock + SLICE_NS
+            if clock > until:
+                self.more = True
+                break
+        return until > 0
+
+    def is_left(self) -> bool:
+        """Whether a turn has left something that is to be handled soon."""
+        return bool(self.inbox or self.drops or self.more)
 
     def _perform(self, effects: list[f.Effect]) -> None:
         try:
@@ -338,10 +378,10 @@ class Loop:
                 timeout = self._timeout_ms(deadline_ns)
                 if timeout == 0 and deadline_ns and time.monotonic_ns() >= deadline_ns:
                     return
-                if self._spin():
+                if self.inbox or self._spin():
                     continue
                 self.blocked = True
-                if self.inbox:
+                if self.is_left():
                     timeout = 0
                 ready = poll(timeout)
                 self._polling_on.after(ready)
@@ -401,7 +441,7 @@ class Loop:
             if self.activity == seen:
                 self._park()
         elif self.activity != seen:
-            if self.inbox:
+            if self.is_left():
                 self.turn()
         else:
             self._poll_in_background()
@@ -427,11 +467,10 @@ class Loop:
             self.turn()
             if self._holder and not self.driving:
                 self.wake()  # its event loop may sleep by now, and has not seen what came
-            if self.driving or self.inbox:
-                self._polling = False
-                return
-            ready = poll(self._timeout_ms(None))
-            woken = not self._polling
+            timeout = self._timeout_ms(None)
+            leave = self.driving or timeout == 0 or self.is_left()
+            ready = [] if leave else poll(timeout)
+            woken = leave or not self._polling
             self._polling = False
             self._polling_on.after(ready)
             if woken:

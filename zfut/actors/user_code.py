@@ -171,6 +171,17 @@ class Runner:
         if holds:
             self._session.keep_arguments(holds, call.spec.task_id)
 
+    def let_go(self, call: Call) -> None:
+        """Before a call is answered: what it was lent and has dropped is not used any more.
+
+        What else was dropped has time.
+        """
+        loop = self._session.loop
+        while loop.drops:
+            loop.turn()
+            if call.spec.task_id not in self._session.owner.ledger.covered:
+                return
+
     # ---------------------------------------------------------------- running
 
     def run(self, call: Call, post: Callable[[Returned | Retired], None]) -> None:
@@ -194,13 +205,16 @@ class Runner:
                 args, kwargs = [], {}  # their holds end before the answer
             self.keep(call, holds)
             took = time.monotonic_ns() - began
-            post(self.returned(call, name, value, took))
+            answer = self.returned(call, name, value, took)
+            self.let_go(call)
+            post(answer)
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
             args, kwargs = [], {}
             self.keep(call, holds)
-            answer = self.failed(call, name, error, time.monotonic_ns() - began)
-            if answer is not None:
-                post(answer)
+            failed = self.failed(call, name, error, time.monotonic_ns() - began)
+            if failed is not None:
+                self.let_go(call)
+                post(failed)
         finally:
             if below:
                 self.on_top = below

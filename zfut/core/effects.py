@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
 from zfut.wire.messages import Message
+
+ITEMS_AT_ONCE = 1000
+"""So many objects are in one message, or let go in one step: others are answered in between."""
 
 
 class Send(Struct, gc=False):
@@ -107,6 +110,13 @@ class Outbox:
     def send(self, to: bytes, message: Message, payload: Sequence[bytes] = ()) -> None:
         """Ask for a message to be sent."""
         self.add(Send(to, message, payload))
+
+    def send_in_parts(
+        self, to: bytes, items: Sequence[Any], message: Callable[[tuple[Any, ...]], Message]
+    ) -> None:
+        """Ask for messages to be sent, each with at most so many of the items, in their order."""
+        for at in range(0, len(items), ITEMS_AT_ONCE):
+            self.send(to, message(tuple(items[at : at + ITEMS_AT_ONCE])))
 
     def take(self) -> list[Effect]:
         """Hand out what has been asked for, in order."""

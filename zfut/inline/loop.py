@@ -4,6 +4,7 @@
                                          >-- handle --> machine --> effects --> the pump
     another loop -- letters --> arrived -'
 
+What is dropped in great numbers has time: so much of it is handled each time the pump delivers.
 It has no thread: whoever waits, or turns it, lets the pump turn all of them.
 
 What must hold: a finaliser may run anywhere, so ``post`` and ``drop`` only append; nothing of
@@ -29,6 +30,9 @@ from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_node, decode_to_owner, decode_to_worker
 
 log = logging.getLogger("zfut")
+
+DROPS_AT_ONCE = 1000
+"""So many are handled in their order among events, and so many of the rest at a time."""
 
 Machine: TypeAlias = OwnerMachine | WorkerMachine | NodeMachine
 Letter: TypeAlias = tuple[bytes, bytes, bytes]
@@ -63,6 +67,7 @@ class InlineLoop:
         self.uid = uid
         self.machine = machine
         self.inbox: deque[Any] = deque()
+        self.drops: deque[Any] = deque()  # that have time
         self.batches: list[Counting] = []  # of values that are being unpickled
         self.arrived: deque[Letter] = deque()
         self.calls: dict[int, Pending] = {}
@@ -96,13 +101,16 @@ class InlineLoop:
 
     def drop(self, gone: bytes | ViewClosed) -> None:
         """A finaliser says that a reference is gone, or a view."""
-        self.inbox.append(gone)
+        if self.drops or len(self.inbox) >= DROPS_AT_ONCE:
+            self.drops.append(gone)
+        else:
+            self.inbox.append(gone)
 
     def wake(self) -> None:
         """Nobody sleeps on a mailbox here."""
 
     def turn(self) -> None:
-        """Handle everything that is there, in all processes; no user code runs."""
+        """Handle everything that was posted, in all processes; no user code runs."""
         self._pump.deliver()
         self._check_alive()
 
@@ -153,6 +161,15 @@ class InlineLoop:
         if arrived:
             self._pump.perform(self, machine.settle(now))
         return handled or arrived
+
+    def let_go(self, now: int) -> None:
+        """Handle some of what was dropped, the oldest first. The caller holds the lock."""
+        dropped = min(len(self.drops), DROPS_AT_ONCE)
+        if dropped:
+            self.handle(now)  # what was posted before it
+            for _ in range(dropped):
+                self.machine.handle(self.drops.popleft(), now)
+            self._pump.perform(self, self.machine.settle(now))
 
     def _decode(self, head: bytes) -> m.Message:
         if isinstance(self.machine, WorkerMachine):

@@ -1,6 +1,6 @@
 """The pump: every process of a session on one thread, driven by whoever waits.
 
-    deliver    all loops handle what is there, until nothing is left; no user code runs
+    deliver    all loops handle what is there, until nothing but drops is left; no user code runs
     step       one call runs, or one round of an actor's event loop
     wait       deliver and step until the wait is over; else until a timer is due
 
@@ -72,9 +72,11 @@ class Pump:
     # ---------------------------------------------------------------- delivering
 
     def deliver(self) -> None:
-        """Let every loop handle what is there, until nothing is left."""
+        """Let every loop handle what is there, until nothing is left but drops that have time."""
         with shielded(_nothing), self.lock:
             now = time.monotonic_ns()
+            for loop in list(self.loops.values()):
+                loop.let_go(now)
             busy = True
             while busy:
                 busy = False
@@ -188,8 +190,11 @@ class Pump:
             if late and tried:
                 return False
             tried = True
-            if not self.step(loop) and not late:
+            if not self.step(loop) and not late and not self._is_left():
                 began = self._rest(loop, deadline_ns, began, others=others)
+
+    def _is_left(self) -> bool:
+        return any(loop.drops for loop in self.loops.values())
 
     def _rest(
         self, loop: InlineLoop, deadline_ns: int | None, began: float, *, others: bool

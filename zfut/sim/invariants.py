@@ -189,6 +189,8 @@ def containment_is_counted(owner: OwnerMachine) -> None:
     for row in owner.rows.values():
         for inner_id, _ in row.contains:
             count[inner_id] = count.get(inner_id, 0) + 1
+    for inner_id, _ in owner.ledger.falling:
+        count[inner_id] = count.get(inner_id, 0) + 1
     for object_id, row in owner.rows.items():
         right = count.get(object_id, 0)
         if row.contained_in != right:

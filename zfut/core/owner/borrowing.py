@@ -15,6 +15,7 @@ answer has no such moment.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import ObjectRow
@@ -328,7 +329,8 @@ class Borrowing:
         """Send the registrations that were gathered."""
         for (owner, borrower), items in self._to_register.items():
             if owner not in self._ledger.dead:
-                self._ledger.out.send(owner, m.RegisterBorrows(borrower, tuple(items)))
+                register = partial(m.RegisterBorrows, borrower)
+                self._ledger.out.send_in_parts(owner, items, register)
             elif borrower == self._ledger.uid:
                 self._claim_at_node(owner, items)
             else:

@@ -3,6 +3,8 @@
 Every other part of the owner works through it.  Holds go up when a use begins and down when it
 ends; a row without holds is released in the same step: memory freed, tokens given back, and the
 objects it contained looked at in turn.  All cascades are loops: chains may be thousands long.
+What values held that is more than a step should let go is *falling*: held, and let go in parts, one
+each time the machine settles.
 
 Messages that can travel together (frees, releases, watches) are gathered here and sent when the
 machine settles.
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from zfut.config import Config
-from zfut.core.effects import Complete, Outbox
+from zfut.core.effects import ITEMS_AT_ONCE, Complete, Outbox
 from zfut.core.owner.backlog import Backlog
 from zfut.core.owner.failures import Failures
 from zfut.core.owner.lineage import Lineage
@@ -69,6 +71,8 @@ class Ledger:
         self._to_free: dict[bytes, list[int]] = {}
         self._to_unclaim: list[int] = []  # what the node keeps for us
         self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
+        self.falling: deque[tuple[bytes, bytes]] = deque()
+        self.let_out = 0  # from values, since the machine settled, and what is falling
         self._tokens = 0
 
     # ---------------------------------------------------------------- names
@@ -237,8 +241,19 @@ class Ledger:
         contains, row.contains = row.contains, ()
         if row.state in (STORED, INLINE):
             row.state, row.value = FREED, None
+        if contains:
+            self.let_out += len(contains)
+            if self.let_out > ITEMS_AT_ONCE:
+                self.falling.extend(contains)
+                return []
+        return self._let_go(contains)
+
+    def _let_go(
+        self, contained: Iterable[tuple[bytes, bytes]]
+    ) -> list[tuple[bytes, ObjectRow]]:
+        """These are in one value less. Returns what was held as the last."""
         unheld: list[tuple[bytes, ObjectRow]] = []
-        for inner_id, _ in contains:
+        for inner_id, _ in contained:
             inner = self.objects.rows.get(inner_id)
             if inner is not None:
                 inner.contained_in -= 1
@@ -252,6 +267,15 @@ class Ledger:
         """Whether we have claimed the memory of a borrowed value: its owner or writer died."""
         assert row.owner is not None
         return row.owner.uid in self.dead or place.creator in self.dead
+
+    def fall(self) -> None:
+        """A step is over: let go of a part of what is falling."""
+        self.let_out = 0
+        count = min(len(self.falling), ITEMS_AT_ONCE)
+        part = [self.falling.popleft() for _ in range(count)]
+        for object_id, row in self._let_go(part):
+            self.release(object_id, row)
+        self.let_out = len(self.falling)
 
     def release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
         """Tell the owner that we use its object no more, or only as lineage."""
@@ -439,11 +463,11 @@ class Ledger:
             if uid in self.dead:
                 self._to_unclaim += offsets
             else:
-                self.out.send(uid, m.FreeMemory(tuple(offsets)))
+                self.out.send_in_parts(uid, offsets, m.FreeMemory)
         self._to_free.clear()
         if self._to_unclaim:
-            self.out.send(self.node, m.FreeClaimed(tuple(self._to_unclaim)))
-            self._to_unclaim.clear()
+            self.out.send_in_parts(self.node, self._to_unclaim, m.FreeClaimed)
+            self._to_unclaim = []
 
     def _downgrades(self) -> dict[bytes, list[tuple[bytes, bytes]]]:
         unsaid, self._to_downgrade = self._to_downgrade, {}
@@ -460,7 +484,7 @@ class Ledger:
     ) -> None:
         for uid, items in gathered.items():
             if uid not in self.dead:
-                self.out.send(uid, message(tuple(items)))
+                self.out.send_in_parts(uid, items, message)
         gathered.clear()
 
     def check(self) -> None:

@@ -83,6 +83,8 @@ class OwnerMachine:
             audits, self._audits = self._audits, []
             for sender, audit in audits:
                 self.borrowing.on_audit(sender, audit)
+        if ledger.let_out:
+            ledger.fall()
         while True:
             self._settle_tables(now)
             if ledger.lineage.bytes > self._lineage_max:
@@ -124,7 +126,7 @@ class OwnerMachine:
 
     def wake_at(self) -> int | None:
         """When to hand in a Woken event."""
-        return self.tasks.submission.wake_at()
+        return 0 if self.ledger.falling else self.tasks.submission.wake_at()
 
     def check(self) -> None:
         """Assert every invariant of the tables."""
