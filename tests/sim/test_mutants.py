@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from tests.sim.telling import reads_differently
 from zfut.core import events as e
-from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.executor.aside import Aside
+from zfut.core.executor.machine import RUNS, ExecutorMachine
 from zfut.core.node.fencing import Fencing
 from zfut.core.node.granting import Granting
 from zfut.core.node.lending import Lending
@@ -430,6 +431,19 @@ def who_is_lent_to_itself_stays_stuck(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ExecutorMachine, "tell_node", mutant)
 
 
+def waits_aside_keep_their_cpu(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Aside, "begin", nothing)
+
+
+def waits_aside_are_said_to_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExecutorMachine, "_request_aside", lambda _: RUNS)
+
+
+def waits_aside_never_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Aside, "end", nothing)
+    patch.setattr(Aside, "look", nothing)
+
+
 def issuers_are_not_watched(patch: pytest.MonkeyPatch) -> None:
     def mutant(self: Borrowing, row: Any, token: bytes, uid: bytes) -> None:
         row.borrowers = {**(row.borrowers or {}), token: uid}
@@ -618,9 +632,14 @@ BY_SEED: dict[Patch, range] = {
     lost_values_are_waited_for: range(60),
     what_runs_again_already_runs_twice: range(580, 590),
     who_is_lent_to_itself_stays_stuck: range(1480, 1490),
+    waits_aside_keep_their_cpu: range(530, 540),
+    waits_aside_are_said_to_run: range(1130, 1140),
+    waits_aside_never_end: range(60),
 }
 
 BY_SCENARIO: dict[Patch, str] = {
+    waits_aside_keep_their_cpu: "waits_aside_on_one_cpu",
+    waits_aside_are_said_to_run: "waits_aside_at_the_cap",
     what_is_lent_twice_stays: "lent_while_it_waited",
     one_lease_of_those_lent_twice_is_enough: "all_that_was_lent_twice",
     a_worker_that_takes_no_more_ends_at_once: "worker_retires_between_two_tasks",

@@ -103,7 +103,7 @@ class WorkerMachine:
     def settle(self, now: int) -> list[Effect]:
         """Return everything that is to be done about the events so far."""
         self.executor.settle()
-        waits = self._blocking or self._aside.waits or self.executor.blocked
+        waits = bool(self._blocking or self._aside.waits or self.executor.blocked)
         if waits:
             self.executor.look_at_stack()
         effects = self.owner.settle(now)
@@ -121,7 +121,8 @@ class WorkerMachine:
         over = [one.call_id for one in effects if type(one) is Complete]
         for call_id in over:
             self._waited(call_id, now)
-        self.executor.look_aside(now)
+        if self._aside.waits or not self._blocking:
+            self.executor.look_aside(now)
         self.executor.look_at_stack()
         if over:
             effects += self.owner.settle(now)

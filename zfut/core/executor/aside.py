@@ -5,8 +5,9 @@ several futures.  The task itself may compute meanwhile, or wait for just that: 
 which.  So such a wait lends the task's CPU too, but only once it has lasted a while, in which
 nothing else began or ended here.  Nothing runs on top of it: its thread is not there to run it.
 
-What must hold: a wait counts no longer than the call that waits.  One of a thread that no call is
-known for counts as long as the call that was the lowest of the stack when it began.
+What must hold: without waits nothing is due, nor lent; see ``Aside.check``.  A wait counts no
+longer than the call that waits.  One of a thread that no call is known for counts as long as the
+call that was the lowest of the stack when it began.
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ class Aside:
         if self.due_at and now >= self.due_at:
             self.due_at, self.lends = 0, True
         return self.lends
+
+    def check(self) -> None:
+        """Assert the invariant above."""
+        assert self.waits or not (self.due_at or self.lends), (self.due_at, self.lends)
 
     def _stack(self) -> tuple[int, bytes]:
         return len(self._running), next(reversed(self._running), b"")

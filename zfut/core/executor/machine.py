@@ -278,7 +278,8 @@ class ExecutorMachine:
     def unblock(self, now: int) -> None:
         """The running task goes on."""
         self.blocked_at = 0
-        self.aside.restart(now)
+        if self.aside.waits:
+            self.aside.restart(now)
         if self.blocked:
             self.blocked = self._owner.tasks.stack.open = False
             self._out.send(self._owner.ledger.node, m.Unblocked())
@@ -327,11 +328,11 @@ class ExecutorMachine:
 
     def wake_at(self) -> int | None:
         """When a wait will have lasted long enough."""
-        aside = self.aside.due_at
         own = 0 if self.blocked else self.blocked_at
-        if aside:
-            return min(own, aside) if own else aside
-        return own or None
+        aside = self.aside.due_at
+        if aside and own:
+            return min(own, aside)
+        return own or aside or None
 
     # ---------------------------------------------------------------- answers
 
@@ -482,3 +483,4 @@ class ExecutorMachine:
     def check(self) -> None:
         """Assert the invariants."""
         self.inbox.check()
+        self.aside.check()
