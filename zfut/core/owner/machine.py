@@ -208,6 +208,7 @@ class OwnerMachine:
                 self._on_await(event)
             case e.StopWaiting(call_id):
                 self.ledger.backlog.stop_waiting(call_id)
+                self._asked.pop(call_id, None)
             case e.AwaitRoom(call_id, submitter):
                 self.ledger.backlog.wait(call_id, submitter)
             case e.PutInline():
@@ -267,6 +268,7 @@ class OwnerMachine:
     def _on_await(self, event: e.AwaitObjects) -> None:
         partial = event.need < len(event.object_ids)
         wait = Wait(event.call_id, event.need, event.fail_fast, event.object_ids, partial)
+        wait.caller = event.caller
         pending = self.ledger.objects.wait(wait)
         if not pending:
             self.ledger.out.add(Complete(event.call_id))
