@@ -60,6 +60,7 @@ class Loop:
         self.activity = 0
         self.driving = False
         self.closed = ""
+        self.leave: Callable[[str], None] = self.fail_all  # a message cannot be sent
         self.handlers: dict[type, Callable[[Any], None]] = {}
         self._pid = os.getpid()
         self._token = threading.Lock()
@@ -161,7 +162,7 @@ class Loop:
                     self.handlers[kind](effect)
         except MailboxError as error:
             log.critical("this process leaves its session: %s", error)
-            self.fail_all(str(error))
+            self.leave(str(error))
 
     def _complete(self, effect: f.Complete) -> None:
         pending = self.calls.pop(effect.call_id, None)

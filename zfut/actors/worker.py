@@ -26,7 +26,7 @@ from zfut.core import effects as f
 from zfut.core.executor.inbox import CREATE, TASK, Call
 from zfut.core.worker import WorkerMachine
 from zfut.errors import SessionError
-from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR, EXIT_NO_SOCKET
+from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR, EXIT_NO_FILES, EXIT_NO_SOCKET
 from zfut.ids import ProcUid, node_of, short
 from zfut.session import Session, set_current
 from zfut.signatures import has_coroutines
@@ -67,6 +67,7 @@ class WorkerProcess:
             f.Interrupt: lambda effect: self.loop.fail_all(effect.why),
             f.Close: lambda effect: setattr(self.session, "closed", effect.why),
         }
+        self.loop.leave = _end_at_once
         self.session = Session(ProcUid(uid), self.loop, self.machine.owner, arena, plan.config)
         self.session.reenter = _Nested(self)
         set_current(self.session)
@@ -203,6 +204,11 @@ class _Nested:
     def __init__(self, worker: WorkerProcess) -> None:
         self.ready = worker.ready
         self.run = worker.run_nested
+
+
+def _end_at_once(_: str) -> None:
+    """Whoever waits for this process learns of its end, even while user code has the main thread."""
+    os._exit(EXIT_NO_FILES)
 
 
 def _note(effect: f.Note) -> None:
