@@ -32,9 +32,7 @@ def use_up_files() -> list[int]:
 @pytest.mark.parametrize("spare", [0, 1])
 @pytest.mark.parametrize("way", ["waits", "computes"])
 @pytest.mark.usefixtures("session")
-def test_a_task_that_is_out_of_files_ends_its_worker(
-    tmp_path: Path, way: str, spare: int
-) -> None:
+def test_a_task_that_is_out_of_files_ends_its_worker(way: str, spare: int) -> None:
     @zfut.remote
     def other() -> None:
         return
@@ -74,6 +72,7 @@ def test_a_program_that_is_out_of_files_is_told_and_lives_on(
             say("SessionError", "ulimit -n" in str(error))
 
     zfut.init(num_cpus=2)
+    zfut.nodes()  # who has a connection keeps it
     value = zfut.put(1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))

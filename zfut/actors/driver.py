@@ -112,7 +112,7 @@ class Driver:
         self.loop.fail_all(why)
 
     def _leaves(self, why: str) -> None:
-        """This process cannot speak to others: what it was lent goes back, and its calls end."""
+        """Others cannot be spoken to: what was lent goes back, and every wait and call ends."""
         with contextlib.suppress(MailboxError):
             self.loop.mailbox.send(self.manager, m.Farewell())
         self._interrupted(why)
