@@ -77,6 +77,10 @@ def _deliver(
             _deliver(caught, handlers)
 
 
+DELIVERY = (Shield.__exit__.__code__, _deliver.__code__)
+"""What lies between a handler and the block that kept its signal waiting."""
+
+
 class NoShield:
     """In other threads, and where nobody handles a signal, there is nothing to keep out."""
 

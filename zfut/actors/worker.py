@@ -11,13 +11,12 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from zfut.actors.failures import WordedFailures
+from zfut.actors.interrupts import Interrupts
 from zfut.actors.loop import Loop
 from zfut.actors.mailbox import Mailbox
 from zfut.actors.start import NodePlan
@@ -73,6 +72,7 @@ class WorkerProcess:
         set_current(self.session)
         node = short(node_of(uid))
         self.runner = Runner(self.session, self.machine.executor, node)
+        self.interrupts = Interrupts(self.runner)
         self.cancel_coroutine: Callable[[bytes], None] | None = None
 
     # ---------------------------------------------------------------- on top of a call that waits
@@ -96,7 +96,7 @@ class WorkerProcess:
             sys.setrecursionlimit(limit)
             if self.runner.serializers != serializers:
                 self.runner.install(serializers)
-        self.runner.check_interrupt()
+        self.interrupts.look()
         if self.runner.exit_wanted.startswith("exit:"):
             os._exit(self._leave(int(self.runner.exit_wanted[5:]) & 0xFF))
 
@@ -112,16 +112,11 @@ class WorkerProcess:
         if call is None:
             return
         if call.kind == TASK:
-            self.runner.interrupts[task_id] = None
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            self.interrupts.ask(task_id)
             return
         self.runner.cancelled[task_id] = None
         if self.cancel_coroutine is not None:
             self.cancel_coroutine(task_id)
-
-    def on_sigint(self, _number: int, _frame: FrameType | None) -> None:
-        """Raise CancelInterrupt if it is meant for the code that has the main thread now."""
-        self.runner.check_interrupt()
 
     # ---------------------------------------------------------------- the main loop
 
@@ -227,5 +222,5 @@ def run_worker(plan: NodePlan, arena: Arena, uid: bytes) -> int:
     except SessionError as error:
         sys.stderr.write(f"zfut: a worker cannot start: {error}\n")
         return EXIT_NO_SOCKET
-    signal.signal(signal.SIGINT, worker.on_sigint)
+    signal.signal(signal.SIGINT, worker.interrupts.on_signal)
     return worker.run()

@@ -106,9 +106,9 @@ class Calls:
         self._let_handle_go(task)
 
     def cancel(self, task: Task, *, recursive: bool = True) -> None:
-        """Drop a call that has not started; one that runs is told."""
+        """Drop a call that has not started; one that runs is told, each time."""
         actor = self.actors.actors.get(task.actor_id)
-        if actor is None or task.cancelled:
+        if actor is None:
             return
         task.cancelled = True
         if task in actor.queue:
