@@ -108,7 +108,7 @@ def test_a_turn_does_not(places: Places) -> None:
 def test_what_surrounds_a_task_is_not_the_tasks_code(places: Places) -> None:
     runner: Any = SimpleNamespace(
         interrupts=places,
-        on_top=b"",
+        on_top=b"below",
         arguments=lambda *_: ([], {}),
         check_interrupt=places.look,
     )
