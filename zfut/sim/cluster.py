@@ -319,7 +319,7 @@ class Cluster:
                 case f.Complete(call_id, outcome):
                     self._complete(process, call_id, outcome)
                 case f.Forget(uid):
-                    process.forgotten[uid] = None
+                    process.forgotten[uid] = process.hung_up[uid] = None
                 case f.Note():
                     pass
                 case f.StartWorker(uid):
@@ -341,11 +341,14 @@ class Cluster:
                     assert_never(effect)
 
     def _send(self, process: Process, effect: f.Send) -> None:
-        if effect.to in process.forgotten:
+        if effect.to in process.hung_up:
             violate(
                 f"{process.name} sends {type(effect.message).__name__} to a process that it "
                 "knows is dead"
             )
+        if isinstance(effect.message, m.Watch):
+            for uid in effect.message.uids:  # it is told again of whom it has forgotten
+                process.hung_up.pop(uid, None)
         self.ghost.sent(effect)
         payload = join(effect.payload) if effect.payload else b""
         letter = (process.uid, encode(effect.message), payload)

@@ -7,7 +7,7 @@ waits until what it keeps is registered (see ``zfut.core.owner.borrowing``).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from zfut.core.effects import Close, EndProcess, InterruptCall
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question
-from zfut.exits import MAX_CALLS, ORPHANED
+from zfut.exits import EXIT_CLEAN, EXIT_OUT_OF_SCOPE, MAX_CALLS, ORPHANED
 from zfut.ids import short
 from zfut.wire import messages as m
 from zfut.wire.specs import (
@@ -50,9 +50,6 @@ LINGERS = ("idle", "out of scope", MAX_CALLS, ORPHANED)
 """Reasons to end that wait until nobody uses this process's objects."""
 
 ORPHANED_WHY = "the program, or task, that this process worked for has ended"
-
-EXIT_CLEAN = 0
-EXIT_OUT_OF_SCOPE = 223
 
 
 class ExecutorMachine:
@@ -455,6 +452,14 @@ class ExecutorMachine:
             if self.exiting == ORPHANED:
                 self._out.add(Close(ORPHANED_WHY))
             self._out.send(self._owner.ledger.node, m.Retire(lingers=True))
+
+    def callers(self) -> Iterator[bytes]:
+        """Yield who asked for what is here, and who wrote what that reads."""
+        yield from self.inbox.named()
+        for message, given in self._early:
+            yield given if isinstance(message, m.RecallTasks) else message.owner.uid
+        yield from (caller for caller, *_ in self._held.values())
+        yield from self._answers
 
     def _owns_for_others(self) -> bool:
         """Whether others still use what this process owns: it may not go before they are done."""

@@ -7,7 +7,7 @@ messages.  ``step`` is both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
@@ -21,6 +21,7 @@ from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lives import Lives
 from zfut.core.owner.mourning import Mourning
+from zfut.core.owner.obituaries import Obituaries, named_in_actor, named_in_row
 from zfut.core.owner.readiness import still_ready, value_lost
 from zfut.core.owner.records import FREED, PENDING, ObjectRow, Task, Wait
 from zfut.core.owner.recovery import Recovery
@@ -51,6 +52,10 @@ class OwnerMachine:
         self.recovery = Recovery(self.ledger, self.calls, self.freeing, self._ready)
         self.why = Why(self.ledger, self.tasks, self.calls.actors)
         self.tell_task: Callable[[bytes], Cause] = _runs_nothing
+        self.runs_for: Callable[[], Iterable[bytes]] = tuple
+        self.obituaries = Obituaries(
+            self.ledger.dead, self.ledger.watched, config.deaths_max, self._named
+        )
         self.rows = self.ledger.objects.rows
         self._lineage_max = config.lineage_max_bytes
         self._deaths: list[m.ProcessDied] = []
@@ -107,6 +112,7 @@ class OwnerMachine:
         ledger.flush()
         if self.mourning.answers:
             self.mourning.settle()
+        self.obituaries.settle()
         return ledger.out.take()
 
     def step(self, event: e.Event | Task | bytes, now: int) -> list[Effect]:
@@ -443,6 +449,24 @@ class OwnerMachine:
         self.mourning.fail_objects_of(uid)
         self.borrowing.owner_died(uid)
         ledger.out.add(Forget(uid))
+
+    def _named(self) -> Iterator[bytes]:
+        """Yield the processes that any table names: what is known of them is not forgotten."""
+        for row in self.rows.values():
+            yield from named_in_row(row)
+        for row in self.borrowing.kept_rows():
+            yield from named_in_row(row)
+        for refs in self.ledger.inner.values():
+            yield from (ref.owner.uid for ref in refs)
+        for actor in self.calls.actors.actors.values():
+            yield from named_in_actor(actor)
+        yield from (owner for _, owner in self.borrowing.waiting.values())
+        yield from self.tasks.submission.by_worker
+        yield from self.calls.doomed
+        yield from self.lives.leaving
+        yield from self.mourning.held
+        yield from (dead for dead, _, _ in self.mourning.answers)
+        yield from self.runs_for()
 
     # ---------------------------------------------------------------- questions
 
