@@ -341,7 +341,7 @@ class Cluster:
                     assert_never(effect)
 
     def _send(self, process: Process, effect: f.Send) -> None:
-        if effect.to in process.hung_up:
+        if effect.to in process.hung_up and not self._asks_again(process, effect.to):
             violate(
                 f"{process.name} sends {type(effect.message).__name__} to a process that it "
                 "knows is dead"
@@ -356,6 +356,13 @@ class Cluster:
             at, link = self.network.send(process.uid, effect.to, letter, self.now)
             self._dates += 1
             heappush(self._calendar, (at, self._dates, self._arrive, (link,)))
+
+    def _asks_again(self, process: Process, uid: bytes) -> bool:
+        """Whether the process has forgotten this death, and watches the dead: it will be told."""
+        if process is self.node:
+            return False
+        ledger = process.owner.ledger
+        return uid in ledger.watched and uid not in ledger.dead
 
     def hold(self, sender: Process, to: Process) -> None:
         """What one process sends another is under way until ``let_go``."""
