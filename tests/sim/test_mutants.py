@@ -108,6 +108,14 @@ def arguments_go_before_the_result_is_recorded(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Returns, "finish", mutant)
 
 
+def the_dead_are_forgotten_though_a_table_names_them(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OwnerMachine, "_named", lambda _: ())
+
+
+def the_dead_are_forgotten_while_their_calls_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ExecutorMachine, "callers", lambda _: ())
+
+
 def answer_does_not_wait_for_the_registration(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "waits_for", lambda *_: 0)
 
@@ -618,6 +626,8 @@ BY_SEED: dict[Patch, range] = {
     lost_values_are_waited_for: range(60),
     what_runs_again_already_runs_twice: range(580, 590),
     who_is_lent_to_itself_stays_stuck: range(1480, 1490),
+    the_dead_are_forgotten_though_a_table_names_them: range(60),
+    the_dead_are_forgotten_while_their_calls_run: range(80, 90),
 }
 
 BY_SCENARIO: dict[Patch, str] = {
