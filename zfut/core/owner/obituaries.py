@@ -4,6 +4,8 @@ Whoever is known to be dead is sent nothing, and what comes from it counts no mo
 as if this process had never heard of it, and that does no harm if no table names it: a name is
 never used again; the mailbox takes nothing from whom it has once let go; and who comes upon the name
 later, in a value say, watches it, and is told by the node once more.
+
+Must hold: every table that names a process is asked by whoever passes ``named``.
 """
 
 from __future__ import annotations
