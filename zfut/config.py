@@ -65,6 +65,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     pending_args_max_bytes: int = 64 * 1024 * 1024
     """The same for the arguments of such calls, where they are not in the arena. 0: no bound."""
 
+    deaths_max: int = 4096
+    """Ends of processes that each process remembers, beside those of whom its tables name."""
+
     store_full_timeout_ns: int = 60_000_000_000
     """A put or return waits this long for room before ObjectStoreFullError."""
 

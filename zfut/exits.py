@@ -10,6 +10,7 @@ EXIT_OUT_OF_SCOPE = 223
 EXIT_CONSTRUCTOR = 224
 EXIT_NO_SOCKET = 225
 EXIT_NO_FORK = 226
+EXIT_NO_FILES = 227
 
 ORPHANED = "owner died"
 """Why a worker ends whose lease was a dead owner's."""
@@ -23,6 +24,10 @@ _KNOWN = {
     EXIT_CONSTRUCTOR: "constructor failed",
     EXIT_NO_SOCKET: "it can reach nobody: the session's socket directory was deleted",
     EXIT_NO_FORK: "the system refused to fork its process: see ulimit -u, and free memory",
+    EXIT_NO_FILES: (
+        "it was out of file descriptors and could open no connection to another process; "
+        "close what its code opens, or raise the limit: ulimit -n"
+    ),
 }
 
 
@@ -41,6 +46,8 @@ def describe_exit(status: int) -> str:
         hint = "; if nobody killed it, the system may have run out of memory"
     elif -status == signal.SIGALRM:
         hint = "; code in it had set an alarm (signal.alarm, signal.setitimer) and no handler"
-    elif -status in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
+    elif -status in (signal.SIGSEGV, signal.SIGBUS):
         hint = "; native code it called crashed, or its stack overflowed"
+    elif -status == signal.SIGABRT:  # ZeroMQ does that when it cannot take a connection in
+        hint = "; native code it called gave up: it failed, or had no file descriptor left"
     return f"killed by signal {-status} ({name}){hint}"

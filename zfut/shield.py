@@ -101,6 +101,10 @@ class Notice(Shield):
         self._restore()
 
 
+DELIVERY = (Shield.__exit__.__code__, _deliver.__code__)
+"""What lies between a handler and the block that kept its signal waiting."""
+
+
 class NoShield:
     """In other threads, and where nobody handles a signal, there is nothing to keep out."""
 

@@ -121,6 +121,71 @@ def test_a_task_that_will_not_end_is_killed_by_force_and_never_tried_again(
     assert runs.read_text() == "run\n"
 
 
+def test_each_cancel_interrupts_again(tmp_path: Path) -> None:
+    @zfut.remote
+    def stubborn(begun: Path) -> int:
+        for caught in range(3):
+            try:
+                begun.write_bytes(b"")
+                time.sleep(1000)
+            except KeyboardInterrupt:
+                continue
+            return caught
+        return 3
+
+    begun = fifo(tmp_path / "begun")
+    ref = stubborn.remote(begun)
+    for _ in range(3):
+        wait_for(begun)
+        zfut.cancel(ref)
+    assert zfut.get(ref, timeout=WAIT_S) == 3
+
+
+def test_an_interrupt_that_comes_in_a_finaliser_waits_for_its_end(tmp_path: Path) -> None:
+    @zfut.remote
+    def finalises(begun: Path, cleaned: Path) -> None:
+        class Waits:
+            def __del__(self) -> None:
+                heard, tell = os.pipe()
+                os.set_blocking(tell, False)
+                signal.set_wakeup_fd(tell)
+                begun.write_bytes(b"")
+                os.read(heard, 1)  # until the signal is here
+                signal.set_wakeup_fd(-1)
+                cleaned.write_text("to the end")
+
+        Waits()
+        time.sleep(1000)
+
+    begun, cleaned = fifo(tmp_path / "begun"), tmp_path / "cleaned"
+    ref = finalises.remote(begun, cleaned)
+    wait_for(begun)
+    zfut.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        zfut.get(ref, timeout=WAIT_S)
+    assert cleaned.read_text() == "to the end"
+
+
+def test_tasks_that_do_nothing_but_drop_references_are_interrupted_and_leave_none(
+    tmp_path: Path,
+) -> None:
+    @zfut.remote
+    def drops(begun: Path, given: list[Any]) -> None:
+        begun.write_bytes(b"")
+        while True:
+            refs = [zfut.put(0) for _ in range(100)]
+            refs.append(zfut.get(given[0])[0])
+            del refs
+
+    begun = fifo(tmp_path / "begun")
+    for _ in range(100):  # afterwards nothing is left that a worker borrows
+        ref = drops.remote(begun, [zfut.put([zfut.put(b"." * 200_000)])])
+        wait_for(begun)
+        zfut.cancel(ref)
+        with pytest.raises(TaskCancelledError):
+            zfut.get(ref, timeout=WAIT_S)
+
+
 def test_what_was_queued_behind_a_killed_task_runs_without_losing_a_retry(
     tmp_path: Path,
 ) -> None:

@@ -16,7 +16,7 @@ from zfut import errors
 from zfut.actors import places, start
 from zfut.actors.failures import WordedFailures
 from zfut.actors.loop import Loop
-from zfut.actors.mailbox import Mailbox
+from zfut.actors.mailbox import Mailbox, MailboxError
 from zfut.config import Config
 from zfut.core import effects as f
 from zfut.core.owner.machine import OwnerMachine
@@ -76,6 +76,7 @@ class Driver:
             f.Note: _note,
             f.Interrupt: lambda effect: self._interrupted(effect.why),
         }
+        self.loop.leave = self._leaves
         self._manager_fd = self._watch_manager()
         undo.callback(os.close, self._manager_fd)
         with self.loop.lock:
@@ -109,6 +110,12 @@ class Driver:
     def _interrupted(self, why: str) -> None:
         self.session.closed = self.session.closed or why
         self.loop.fail_all(why)
+
+    def _leaves(self, why: str) -> None:
+        """Others cannot be spoken to: what was lent goes back, and every wait and call ends."""
+        with contextlib.suppress(MailboxError):
+            self.loop.mailbox.send(self.manager, m.Farewell())
+        self._interrupted(why)
 
     def close(self) -> None:
         """Leave the session; a node that was started for this program ends with it."""

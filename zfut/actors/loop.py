@@ -51,10 +51,8 @@ FLUSH_AT = 128
 """A thread that submits this much without waiting hands it over itself."""
 DROPS_AT_ONCE = 1000
 """So many are handled in their order among events; what is dropped beyond them has time."""
-SLICE_NS = 1_000_000
-"""So long one turn handles what has time, and so long what has arrived."""
-LOOK_EVERY = 16
-"""At the clock, in drops."""
+SLICE_NS, LOOK_EVERY = 1_000_000, 16
+"""So long one turn handles what has time, and what has arrived; it looks after so many drops."""
 
 
 class Loop:
@@ -72,6 +70,7 @@ class Loop:
         self.activity = 0
         self.driving = False
         self.closed = ""
+        self.leave: Callable[[str], None] = self.fail_all  # a message cannot be sent
         self.handlers: dict[type, Callable[[Any], None]] = {}
         self._pid = os.getpid()
         self._token = threading.Lock()
@@ -201,7 +200,7 @@ class Loop:
                     self.handlers[kind](effect)
         except MailboxError as error:
             log.critical("this process leaves its session: %s", error)
-            self.fail_all(str(error))
+            self.leave(str(error))
 
     def _complete(self, effect: f.Complete) -> None:
         pending = self.calls.pop(effect.call_id, None)

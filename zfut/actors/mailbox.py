@@ -148,11 +148,12 @@ class Mailbox:
         if not Path(path).exists() and not Path(self._directory).is_dir():
             self.unreachable(to)
         try:
-            socket = self._context.socket(zmq.DEALER)
-        except zmq.ZMQError as error:
+            socket = self._new_socket()
+        except (OSError, zmq.ZMQError) as error:
             text = (
-                f"no connection to process {to[8:].hex()} can be opened ({error}); it has "
-                f"{len(self._peers)} already. Raise the limit of open files: ulimit -n"
+                f"it can open no connection to process {to[8:].hex()} ({error.strerror}) beside "
+                f"the {len(self._peers)} that it has. Close files that it has open, or raise "
+                "their limit: ulimit -n"
             )
             raise MailboxError(text) from None
         socket.setsockopt(zmq.LINGER, 0)
@@ -164,6 +165,14 @@ class Mailbox:
         peer = self._peers[to] = _Peer(socket, to)
         socket.send(peer.prefix + bytes(8) + encode(self._hello), zmq.DONTWAIT)
         return peer
+
+    def _new_socket(self) -> zmq.Socket[bytes]:
+        """Make a socket, and sure that it can connect: that takes a second descriptor, later."""
+        spare = os.eventfd(0)
+        try:
+            return self._context.socket(zmq.DEALER)
+        finally:
+            os.close(spare)
 
     def greet(self, to: bytes) -> None:
         """Connect to a process and say who we are, before there is anything to send."""

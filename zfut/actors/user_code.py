@@ -252,9 +252,13 @@ class Runner:
             if not below and self.owns_process and _signal.getsignal(_ALARM) != _signal.SIG_DFL:
                 _disarm(self.name_of(call))
 
+    def is_interrupted(self) -> bool:
+        """Whether the task whose code has the main thread is cancelled."""
+        return bool(self.on_top) and self.on_top in self.interrupts
+
     def check_interrupt(self) -> None:
         """Raise CancelInterrupt if the task whose code has the main thread is cancelled."""
-        if self.on_top and self.on_top in self.interrupts:
+        if self.is_interrupted():
             del self.interrupts[self.on_top]
             raise CancelInterrupt
 

@@ -11,13 +11,12 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 from zfut.actors.failures import WordedFailures
+from zfut.actors.interrupts import Interrupts
 from zfut.actors.loop import Loop
 from zfut.actors.mailbox import Mailbox
 from zfut.actors.start import NodePlan
@@ -26,7 +25,7 @@ from zfut.core import effects as f
 from zfut.core.executor.inbox import CREATE, TASK, Call
 from zfut.core.worker import WorkerMachine
 from zfut.errors import SessionError
-from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR, EXIT_NO_SOCKET
+from zfut.exits import EXIT_ACTOR, EXIT_CONSTRUCTOR, EXIT_NO_FILES, EXIT_NO_SOCKET
 from zfut.ids import ProcUid, node_of, short
 from zfut.session import Session, set_current
 from zfut.signatures import has_coroutines
@@ -67,11 +66,13 @@ class WorkerProcess:
             f.Interrupt: lambda effect: self.loop.fail_all(effect.why),
             f.Close: lambda effect: setattr(self.session, "closed", effect.why),
         }
+        self.loop.leave = _end_at_once
         self.session = Session(ProcUid(uid), self.loop, self.machine.owner, arena, plan.config)
         self.session.reenter = _Nested(self)
         set_current(self.session)
         node = short(node_of(uid))
         self.runner = Runner(self.session, self.machine.executor, node)
+        self.interrupts = Interrupts(self.runner)
         self.cancel_coroutine: Callable[[bytes], None] | None = None
 
     # ---------------------------------------------------------------- on top of a call that waits
@@ -95,7 +96,7 @@ class WorkerProcess:
             sys.setrecursionlimit(limit)
             if self.runner.serializers != serializers:
                 self.runner.install(serializers)
-        self.runner.check_interrupt()
+        self.interrupts.look()
         if self.runner.exit_wanted.startswith("exit:"):
             os._exit(self._leave(int(self.runner.exit_wanted[5:]) & 0xFF))
 
@@ -111,16 +112,11 @@ class WorkerProcess:
         if call is None:
             return
         if call.kind == TASK:
-            self.runner.interrupts[task_id] = None
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            self.interrupts.ask(task_id)
             return
         self.runner.cancelled[task_id] = None
         if self.cancel_coroutine is not None:
             self.cancel_coroutine(task_id)
-
-    def on_sigint(self, _number: int, _frame: FrameType | None) -> None:
-        """Raise CancelInterrupt if it is meant for the code that has the main thread now."""
-        self.runner.check_interrupt()
 
     # ---------------------------------------------------------------- the main loop
 
@@ -205,6 +201,11 @@ class _Nested:
         self.run = worker.run_nested
 
 
+def _end_at_once(_: str) -> None:
+    """Whoever waits for this process learns of its end, even while user code has the main thread."""
+    os._exit(EXIT_NO_FILES)
+
+
 def _note(effect: f.Note) -> None:
     log.log(logging.getLevelName(effect.level.upper()), "%s", effect.text)
 
@@ -221,5 +222,5 @@ def run_worker(plan: NodePlan, arena: Arena, uid: bytes) -> int:
     except SessionError as error:
         sys.stderr.write(f"zfut: a worker cannot start: {error}\n")
         return EXIT_NO_SOCKET
-    signal.signal(signal.SIGINT, worker.on_sigint)
+    signal.signal(signal.SIGINT, worker.interrupts.on_signal)
     return worker.run()

@@ -22,6 +22,7 @@ class WorkerMachine:
         self.owner = OwnerMachine(uid, node, config, failures)
         self.executor = ExecutorMachine(self.owner)
         self.owner.tell_task = Telling(self.owner, self.executor).task
+        self.owner.runs_for = self.executor.callers
         self._stack = self.owner.tasks.stack
         self._blocking = self._stack.waits
         self._aside = self.executor.aside

@@ -322,7 +322,7 @@ class Cluster:
                 case f.Complete(call_id, outcome):
                     self._complete(process, call_id, outcome)
                 case f.Forget(uid):
-                    process.forgotten[uid] = None
+                    process.forgotten[uid] = process.hung_up[uid] = None
                 case f.Note():
                     pass
                 case f.StartWorker(uid):
@@ -344,11 +344,14 @@ class Cluster:
                     assert_never(effect)
 
     def _send(self, process: Process, effect: f.Send) -> None:
-        if effect.to in process.forgotten:
+        if effect.to in process.hung_up and not self._asks_again(process, effect.to):
             violate(
                 f"{process.name} sends {type(effect.message).__name__} to a process that it "
                 "knows is dead"
             )
+        if isinstance(effect.message, m.Watch):
+            for uid in effect.message.uids:  # it is told again of whom it has forgotten
+                process.hung_up.pop(uid, None)
         self.ghost.sent(effect)
         payload = join(effect.payload) if effect.payload else b""
         letter = (process.uid, encode(effect.message), payload)
@@ -356,6 +359,13 @@ class Cluster:
             at, link = self.network.send(process.uid, effect.to, letter, self.now)
             self._dates += 1
             heappush(self._calendar, (at, self._dates, self._arrive, (link,)))
+
+    def _asks_again(self, process: Process, uid: bytes) -> bool:
+        """Whether the process has forgotten this death, and watches the dead: it will be told."""
+        if process is self.node:
+            return False
+        ledger = process.owner.ledger
+        return uid in ledger.watched and uid not in ledger.dead
 
     def hold(self, sender: Process, to: Process) -> None:
         """What one process sends another is under way until ``let_go``."""

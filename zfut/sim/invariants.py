@@ -213,7 +213,7 @@ def _owner_is_empty(process: Process) -> None:
         "calls that wait for registrations": owner.borrowing.missing,
         "tokens that wait": owner.borrowing.waiting,
         "values kept for what is in them": owner.borrowing._kept,  # noqa: SLF001
-        "calls given up": owner.calls._doomed,  # noqa: SLF001
+        "calls given up": owner.calls.doomed,
         "holds for the dead": owner.mourning.held,
         "answers about the dead": owner.mourning.answers,
         "calls of the dead": owner.mourning.orphans,

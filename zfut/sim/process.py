@@ -111,7 +111,8 @@ class Process:
         self.paused_until = 0
         self.end: EndProcess | None = None
         self.over = ""
-        self.forgotten: dict[bytes, None] = {}
+        self.forgotten: dict[bytes, None] = {}  # nothing more is taken from them
+        self.hung_up: dict[bytes, None] = {}  # nothing more is sent to them
         self._tasks = 0
         self._calls = 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zfut.sim import invariants
 from zfut.sim.arena import Violation, violate
@@ -37,6 +38,8 @@ def run_seed(seed: int, turns_max: int = TURNS_MAX, frees: float = 0.0) -> Outco
     rng = Random(seed)  # noqa: S311  a seed is meant to be known
     setting, chances, strikes = draw_setting(rng)
     chances.frees = frees
+    deaths = Random(f"deaths {seed}").choice((4096, 0, 1, 3))  # noqa: S311  a seed is meant to be known
+    setting.config = replace(setting.config, deaths_max=deaths)
     workload = Workload(rng, chances, seed)
     cluster = Cluster(setting, rng, workload.run_call)
     aside = Random(seed ^ ASIDE)  # noqa: S311  of its own: seeds without such waits stay as they are

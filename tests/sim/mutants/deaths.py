@@ -17,6 +17,7 @@ from zfut.core.node.machine import NodeMachine
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.lives import Lives
+from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.memory import Memory
 from zfut.core.owner.mourning import Mourning
 from zfut.core.owner.records import Task
@@ -180,10 +181,10 @@ def killed_constructors_read_nothing(patch: pytest.MonkeyPatch) -> None:
 
 @caught_by(scenario="early_calls_of_the_dead")
 def early_calls_outlive_their_callers(patch: pytest.MonkeyPatch) -> None:
-    def mutant(message: Any, given: bytes) -> bytes:  # noqa: ARG001
+    def mutant(early: Any, given: bytes) -> bytes:  # noqa: ARG001
         return b""
 
-    patch.setattr(executor, "_sender", mutant)
+    patch.setattr(executor, "sender_of", mutant)
 
 
 @caught_by(
@@ -205,3 +206,19 @@ def who_lingers_waits_for_no_fence(patch: pytest.MonkeyPatch) -> None:
         return needed
 
     patch.setattr(ExecutorMachine, "_is_needed", mutant)
+
+
+@caught_by(seeds=range(60))
+def the_dead_are_forgotten_though_a_table_names_them(patch: pytest.MonkeyPatch) -> None:
+    def mutant(_: OwnerMachine) -> tuple[bytes, ...]:
+        return ()
+
+    patch.setattr(OwnerMachine, "_named", mutant)
+
+
+@caught_by(seeds=range(770, 780))
+def the_dead_are_forgotten_while_their_calls_run(patch: pytest.MonkeyPatch) -> None:
+    def mutant(_: ExecutorMachine) -> tuple[bytes, ...]:
+        return ()
+
+    patch.setattr(ExecutorMachine, "callers", mutant)

@@ -10,6 +10,7 @@ have not started can be taken out.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 from msgspec import Struct, field
 
@@ -107,6 +108,14 @@ class Inbox:
         """The owner died: what it asked for and has not started is moot."""
         if any(call.owner.uid == uid for call in self.queue):
             self.queue = deque(call for call in self.queue if call.owner.uid != uid)
+
+    def named(self) -> Iterator[bytes]:
+        """Yield whose calls these are, and who wrote what they read in place."""
+        for call in (*self.queue, *self.nested, *self.running.values()):
+            yield call.owner.uid
+            for dep, _ in call.deps:
+                if isinstance(dep.value, Stored):
+                    yield dep.value.creator
 
     def check(self) -> None:
         """Assert the invariants above."""

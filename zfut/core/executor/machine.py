@@ -7,7 +7,7 @@ waits until what it keeps is registered (see ``zfut.core.owner.borrowing``).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from zfut.core import events as e
 from zfut.core.effects import Close, EndProcess, InterruptCall
 from zfut.core.executor.aside import Aside
+from zfut.core.executor.early import Early, names_task, sender_of
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
 from zfut.core.owner.machine import OwnerMachine
-from zfut.exits import MAX_CALLS, ORPHANED
+from zfut.exits import EXIT_CLEAN, EXIT_OUT_OF_SCOPE, MAX_CALLS, ORPHANED
 from zfut.wire import messages as m
 from zfut.wire.specs import (
     CANCELLED,
@@ -26,12 +27,8 @@ from zfut.wire.specs import (
     Failed,
     Stored,
     TaskResult,
-    TaskSpec,
     Value,
 )
-
-Early: TypeAlias = m.PushTasks | m.CreateActor | m.PushCalls | m.RecallTasks
-"""What has come before the node's word that this worker is lent to its sender."""
 
 Returns: TypeAlias = tuple[tuple[tuple[bytes, Address], ...], ...]
 """For each value of an answer, the references in it."""
@@ -49,9 +46,6 @@ LINGERS = ("idle", "out of scope", MAX_CALLS, ORPHANED)
 """Reasons to end that wait until nobody uses this process's objects."""
 
 ORPHANED_WHY = "the program, or task, that this process worked for has ended"
-
-EXIT_CLEAN = 0
-EXIT_OUT_OF_SCOPE = 223
 
 
 class ExecutorMachine:
@@ -190,7 +184,7 @@ class ExecutorMachine:
     def _replay_early(self) -> None:
         early, self._early = self._early, []
         for message, given in early:
-            if _sender(message, given) in self._owner.ledger.dead:
+            if sender_of(message, given) in self._owner.ledger.dead:
                 continue
             if isinstance(message, m.RecallTasks):
                 self.handle(e.Received(given, message))
@@ -206,7 +200,7 @@ class ExecutorMachine:
     def _on_recall(self, event: e.Received) -> None:
         message = event.message
         assert isinstance(message, m.RecallTasks)
-        if any(self._names(early, message.tasks) for early, _ in self._early):
+        if any(names_task(early, message.tasks) for early, _ in self._early):
             self._early.append((message, event.sender))
         back = self.inbox.recall(message.tasks)
         if message.cancel:
@@ -215,18 +209,6 @@ class ExecutorMachine:
             self._send_back(
                 event.sender, [(call.spec.task_id, call.spec.attempt) for call in back]
             )
-
-    @staticmethod
-    def _names(early: Early, task_ids: tuple[bytes, ...]) -> bool:
-        """Whether something that waits for the node's word carries one of these tasks."""
-        if isinstance(early, m.RecallTasks):
-            return False
-        specs: tuple[TaskSpec, ...] = ()
-        if isinstance(early, m.PushTasks):
-            specs = early.tasks
-        elif isinstance(early, m.PushCalls):
-            specs = early.calls
-        return any(spec.task_id in task_ids for spec in specs)
 
     def _interrupt(self, message: m.RecallTasks) -> None:
         for task_id in message.tasks:
@@ -449,7 +431,7 @@ class ExecutorMachine:
     def owner_died(self, uid: bytes) -> None:
         """Nobody waits for what this owner asked for, and nobody protects what it lent us."""
         self.inbox.drop_owner(uid)
-        self._early = [early for early in self._early if _sender(*early) != uid]
+        self._early = [early for early in self._early if sender_of(*early) != uid]
         for task_id, call in self.inbox.running.items():
             if call.owner.uid == uid:
                 values = [dep.value for dep, _ in call.deps if isinstance(dep.value, Stored)]
@@ -482,6 +464,13 @@ class ExecutorMachine:
                 self._out.add(Close(ORPHANED_WHY))
             self._out.send(self._owner.ledger.node, m.Retire(lingers=True))
 
+    def callers(self) -> Iterator[bytes]:
+        """Yield who asked for what is here, and who wrote what that reads."""
+        yield from self.inbox.named()
+        yield from (sender_of(*early) for early in self._early)
+        yield from (caller for caller, *_ in self.held.values())
+        yield from self._answers
+
     def _is_needed(self) -> bool:
         """Whether others use what this process owns, or what it has called is not done."""
         if self._owner.mourning.held:
@@ -494,7 +483,3 @@ class ExecutorMachine:
         """Assert the invariants."""
         self.inbox.check()
         self.aside.check()
-
-
-def _sender(message: Early, given: bytes) -> bytes:
-    return given if isinstance(message, m.RecallTasks) else message.owner.uid

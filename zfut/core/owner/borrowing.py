@@ -14,7 +14,7 @@ answer has no such moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from zfut.core.owner.ledger import Ledger
@@ -294,6 +294,11 @@ class Borrowing:
                 self._ledger.release_token(owner, object_id, token)
 
     # ---------------------------------------------------------------- settling
+
+    def kept_rows(self) -> Iterator[ObjectRow]:
+        """Yield the rows that outlive their place in the table."""
+        for rows in self._kept.values():
+            yield from rows
 
     def covers_ended(self) -> None:
         """Values are gone here: what was in them and is still used needs another cover."""

@@ -27,7 +27,7 @@ class Calls:
         self._ledger = ledger
         self._tasks = tasks
         self.actors = Actors()
-        self._doomed: dict[bytes, dict[bytes, Task]] = {}  # given up, but it may run still
+        self.doomed: dict[bytes, dict[bytes, Task]] = {}  # given up, but it may run still
 
     # ---------------------------------------------------------------- calling
 
@@ -105,9 +105,9 @@ class Calls:
         self._let_handle_go(task)
 
     def cancel(self, task: Task, *, recursive: bool = True) -> None:
-        """Drop a call that has not started; one that runs is told."""
+        """Drop a call that has not started; one that runs is told, each time."""
         actor = self.actors.actors.get(task.actor_id)
-        if actor is None or task.cancelled:
+        if actor is None:
             return
         task.cancelled = True
         if task.task_id not in actor.sent:
@@ -210,7 +210,7 @@ class Calls:
                 self._ledger.hold_argument(object_id, owner)
             if not task.weak and task.actor_owner is not None:
                 self._ledger.hold_argument(handle_id(task.actor_id), task.actor_owner)
-            self._doomed.setdefault(worker, {})[task.task_id] = task
+            self.doomed.setdefault(worker, {})[task.task_id] = task
 
     def values_lost(self, gone: Collection[bytes]) -> None:
         """Calls that were about to be sent take a value that is lost: they wait again."""
@@ -254,22 +254,22 @@ class Calls:
     def let_arguments_go(self, runs_at: bytes, task: Task) -> None:
         """A call is given up; it may read its arguments until it, or its process, has ended."""
         if runs_at and runs_at not in self._ledger.dead:
-            self._doomed.setdefault(runs_at, {})[task.task_id] = task
+            self.doomed.setdefault(runs_at, {})[task.task_id] = task
             return
         self._ledger.release_arguments(task)
         self._let_handle_go(task)
 
     def ran_all_the_same(self, worker: bytes, task_id: bytes) -> None:
-        doomed = self._doomed.get(worker)
+        doomed = self.doomed.get(worker)
         task = doomed.pop(task_id, None) if doomed else None
         if task is not None:
             self.let_arguments_go(b"", task)
         if doomed is not None and not doomed:
-            del self._doomed[worker]
+            del self.doomed[worker]
 
     def ran_on(self, worker: bytes) -> list[Task]:
         """Return our calls that are with this process, begun or not, given up or not."""
-        ran = list(self._doomed.get(worker, {}).values())
+        ran = list(self.doomed.get(worker, {}).values())
         actor = self.actors.by_worker.get(worker)
         if actor is not None:
             ran += actor.sent.values()
@@ -279,7 +279,7 @@ class Calls:
 
     def on_process_died(self, uid: bytes, why: str) -> Actor | None:
         """A process is gone. Returns the actor of ours that lived in it."""
-        for task in self._doomed.pop(uid, {}).values():
+        for task in self.doomed.pop(uid, {}).values():
             self.let_arguments_go(b"", task)
         actor = self.actors.by_worker.get(uid)
         if actor is not None and actor.state != "dead" and actor.owner.uid != self._ledger.uid:

@@ -346,6 +346,7 @@ class Ledger:
             self.free_memory(value)
         for ref in value.refs:
             if ref.token:
+                self.watch(ref.owner.uid)
                 self.release_token(ref.owner.uid, ref.object_id, ref.token)
 
     # ---------------------------------------------------------------- asking and answering

@@ -38,7 +38,7 @@ class Lives:
         self._tasks = tasks
         self._calls = calls
         self._actors = calls.actors
-        self._leaving: dict[bytes, Actor] = {}  # by the worker that is being killed
+        self.leaving: dict[bytes, Actor] = {}  # by the worker that is being killed
 
     # ---------------------------------------------------------------- creation
 
@@ -226,7 +226,7 @@ class Lives:
                 self._calls.hold_while_it_runs(actor.creation, actor.worker)
             actor.between = True
             actor.detail = RESTARTED
-            self._leaving[actor.worker] = actor
+            self.leaving[actor.worker] = actor
             self._ledger.out.send(self._ledger.node, m.KillWorker(actor.worker, RESTARTED))
             self._calls.interrupted(actor, RESTARTED)
 
@@ -262,7 +262,7 @@ class Lives:
 
     def on_process_died(self, uid: bytes, actor: Actor | None, why: str) -> None:
         """A process is gone, and with it this life of the actor that it was, if any."""
-        actor = self._leaving.pop(uid, actor)
+        actor = self.leaving.pop(uid, actor)
         if actor is None or actor.state == "dead":
             return
         if actor.lease is not None:

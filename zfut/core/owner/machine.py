@@ -7,13 +7,14 @@ messages.  ``step`` is both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
 from zfut.config import Config
 from zfut.core import events as e
 from zfut.core.effects import Complete, Effect, Forget, Interrupt
+from zfut.core.owner.allocating import Allocating
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.failures import Failures
@@ -21,6 +22,7 @@ from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lives import Lives
 from zfut.core.owner.mourning import Mourning
+from zfut.core.owner.obituaries import Obituaries, named_in_actor, named_in_row
 from zfut.core.owner.readiness import still_ready, value_lost
 from zfut.core.owner.records import FREED, PENDING, ObjectRow, Task, Wait
 from zfut.core.owner.recovery import Recovery
@@ -42,6 +44,7 @@ class OwnerMachine:
 
     def __init__(self, uid: bytes, node: bytes, config: Config, failures: Failures) -> None:
         self.ledger = Ledger(uid, node, config, failures)
+        self.allocating = Allocating(self.ledger)
         self.borrowing = Borrowing(self.ledger)
         self.tasks = Tasks(self.ledger)
         self.calls = Calls(self.ledger, self.tasks)
@@ -51,6 +54,10 @@ class OwnerMachine:
         self.recovery = Recovery(self.ledger, self.calls, self.freeing, self._ready)
         self.why = Why(self.ledger, self.tasks, self.calls.actors)
         self.tell_task: Callable[[bytes], Cause] = _runs_nothing
+        self.runs_for: Callable[[], Iterable[bytes]] = tuple
+        self.obituaries = Obituaries(
+            self.ledger.dead, self.ledger.watched, config.deaths_max, self._named
+        )
         self.rows = self.ledger.objects.rows
         self._lineage_max = config.lineage_max_bytes
         self._deaths: list[m.ProcessDied] = []
@@ -102,6 +109,7 @@ class OwnerMachine:
         ledger.flush()
         if self.mourning.answers:
             self.mourning.settle()
+        self.obituaries.settle()
         return ledger.out.take()
 
     def _settle_tables(self, now: int) -> None:
@@ -230,7 +238,7 @@ class OwnerMachine:
             case e.RefsArrived(refs, cover):
                 self.borrowing.arrive(refs, cover)
             case e.AllocateMemory():
-                self._on_allocate(event)
+                self.allocating.allocate(event)
             case e.Cancelled(object_id, force, recursive):
                 self._on_cancelled(object_id, force=force, recursive=recursive)
             case e.ActorKilled(actor_id, owner, no_restart):
@@ -279,14 +287,6 @@ class OwnerMachine:
                 self.recovery.need(object_id)
             elif row.owner is not None:
                 self.ledger.locate(object_id, row)
-
-    def _on_allocate(self, event: e.AllocateMemory) -> None:
-        offset = self.ledger.memory.allocate(event.size_bytes, event.owner)
-        if offset is not None:
-            self.ledger.out.add(Complete(event.call_id, offset))
-            return
-        request = self.ledger.memory.wait(event.call_id, event.size_bytes, event.owner)
-        self.ledger.out.send(self.ledger.node, request)
 
     def _on_cancelled(self, object_id: bytes, *, force: bool, recursive: bool) -> None:
         row = self.rows.get(object_id)
@@ -341,9 +341,7 @@ class OwnerMachine:
                 self.tasks.on_pushed_back(sender, message)
                 self.calls.on_pushed_back(sender, message)
             case m.FreeMemory(offsets):
-                for offset in offsets:
-                    self.ledger.memory.free(offset)
-                self._serve(self.ledger.memory.serve_waiting())
+                self.allocating.free(offsets)
             case m.ProcessDied():
                 self._deaths.append(message)  # what it said before may come after it
             case m.ProcessFenced(uid):
@@ -358,7 +356,7 @@ class OwnerMachine:
             case m.LeaseRevoked():
                 self.tasks.on_revoked(message)
             case m.MemoryLent() | m.MemoryRefused() | m.ReclaimMemory():
-                self._on_memory(message)
+                self.allocating.on_message(message)
             case m.MemoryClaimed(number):
                 self.borrowing.on_claimed(number)
             case m.NodeStops(why):
@@ -430,24 +428,6 @@ class OwnerMachine:
                 for value in result.values:
                     self.ledger.discard(value)
 
-    def _on_memory(self, message: m.MemoryLent | m.MemoryRefused | m.ReclaimMemory) -> None:
-        memory = self.ledger.memory
-        match message:
-            case m.MemoryLent(request, offset, size_bytes):
-                self._serve(memory.lent(request, offset, size_bytes))
-            case m.MemoryRefused(request, why):
-                if memory.refused(request):
-                    self.ledger.out.add(Complete(request, why))
-            case m.ReclaimMemory(size_bytes):
-                memory.scarce = size_bytes > 0
-                if size_bytes:
-                    pieces = memory.give_back(size_bytes)
-                    self.ledger.out.send(self.ledger.node, m.ReturnMemory(tuple(pieces)))
-
-    def _serve(self, served: list[tuple[int, int]]) -> None:
-        for call_id, offset in served:
-            self.ledger.out.add(Complete(call_id, offset))
-
     def _on_process_died(self, death: m.ProcessDied) -> None:
         """One step: everything that the death of a process means here."""
         ledger, uid, why = self.ledger, death.uid, death.why
@@ -468,6 +448,24 @@ class OwnerMachine:
         if pieces := ledger.memory.cede(uid):
             ledger.out.send(ledger.node, m.CedeMemory(uid, pieces))
         ledger.out.add(Forget(uid))
+
+    def _named(self) -> Iterator[bytes]:
+        """Yield the processes that any table names: what is known of them is not forgotten."""
+        for row in self.rows.values():
+            yield from named_in_row(row)
+        for row in self.borrowing.kept_rows():
+            yield from named_in_row(row)
+        for refs in self.ledger.inner.values():
+            yield from (ref.owner.uid for ref in refs)
+        for actor in self.calls.actors.actors.values():
+            yield from named_in_actor(actor)
+        yield from (owner for _, owner in self.borrowing.waiting.values())
+        yield from self.tasks.submission.by_worker
+        yield from self.calls.doomed
+        yield from self.lives.leaving
+        yield from self.mourning.held
+        yield from (dead for dead, _, _ in self.mourning.answers)
+        yield from self.runs_for()
 
     # ---------------------------------------------------------------- questions
 

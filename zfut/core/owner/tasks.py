@@ -187,20 +187,21 @@ class Tasks:
     # ---------------------------------------------------------------- cancelling and failing
 
     def cancel(self, task: Task, *, force: bool = False, recursive: bool = True) -> None:
-        """Drop the task if it has not started; interrupt it, or kill its worker, if it has."""
+        """Drop the task if it has not started; interrupt it, or kill its worker, if it has.
+
+        Asked again, it interrupts again: user code may have caught what was raised before.
+        """
         lease = task.lease
         if force and lease is not None and lease.worker != self._ledger.uid:
             task.cancelled = lease.killed = lease.draining = True
             message = m.KillWorker(lease.worker, "cancelled", lease.lease_id)
             self._ledger.out.send(self._ledger.node, message)
             return
-        if task.cancelled:
-            return
-        task.cancelled = True
+        again, task.cancelled = task.cancelled, True
         if lease is not None:
             recall = m.RecallTasks((task.task_id,), cancel=True, recursive=recursive)
             self._ledger.out.send(lease.worker, recall)
-        else:  # queued, or it waits for arguments, or these came a moment ago
+        elif not again:  # queued, or it waits for arguments, or these came a moment ago
             if not task.waiting_on:
                 self.submission.remove(task)
             self.fail(task, self._cancelled(task))

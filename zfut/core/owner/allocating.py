@@ -1,0 +1,49 @@
+"""Room for values: found in what the node has lent, or asked for, or what became free here."""
+
+from __future__ import annotations
+
+from zfut.core.effects import Complete
+from zfut.core.events import AllocateMemory
+from zfut.core.owner.ledger import Ledger
+from zfut.wire import messages as m
+
+
+class Allocating:
+    """Asks and answers; ``zfut.core.owner.memory`` has the tables."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._memory = ledger.memory
+
+    def allocate(self, event: AllocateMemory) -> None:
+        """A thread needs room for a value."""
+        offset = self._memory.allocate(event.size_bytes, event.owner)
+        if offset is not None:
+            self._ledger.out.add(Complete(event.call_id, offset))
+            return
+        request = self._memory.wait(event.call_id, event.size_bytes, event.owner)
+        self._ledger.out.send(self._ledger.node, request)
+
+    def free(self, offsets: tuple[int, ...]) -> None:
+        """An owner needs no more what was written here for it."""
+        for offset in offsets:
+            self._memory.free(offset)
+        self._serve(self._memory.serve_waiting())
+
+    def on_message(self, message: m.MemoryLent | m.MemoryRefused | m.ReclaimMemory) -> None:
+        """The node answers, or wants back what is unused."""
+        match message:
+            case m.MemoryLent(request, offset, size_bytes):
+                self._serve(self._memory.lent(request, offset, size_bytes))
+            case m.MemoryRefused(request, why):
+                if self._memory.refused(request):
+                    self._ledger.out.add(Complete(request, why))
+            case m.ReclaimMemory(size_bytes):
+                self._memory.scarce = size_bytes > 0
+                if size_bytes:
+                    pieces = self._memory.give_back(size_bytes)
+                    self._ledger.out.send(self._ledger.node, m.ReturnMemory(tuple(pieces)))
+
+    def _serve(self, served: list[tuple[int, int]]) -> None:
+        for call_id, offset in served:
+            self._ledger.out.add(Complete(call_id, offset))
