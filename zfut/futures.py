@@ -35,7 +35,9 @@ class RefFuture(concurrent.futures.Future[Any]):
         self._zfut = session
         self._waits: dict[int, None] = {}  # those that end if this is cancelled
         self._caller: bytes | None = None  # the call that has left a callback here
-        self._waiters: list[Any] = _Waiters(self)  # those of concurrent.futures.wait()
+        self._waiters: list[Any] = _Waiters(
+            session, ref.binary()
+        )  # those of concurrent.futures.wait()
         self._await()
 
     def _await(self) -> None:
@@ -113,23 +115,23 @@ class RefFuture(concurrent.futures.Future[Any]):
             self._zfut.end_wait(call_id)
         return True
 
-    def binary(self) -> bytes:
-        """Return the ObjectID of what this is the future of."""
-        return self._ref.binary()
-
 
 class _Waiters(list[Any]):
-    """The waiters that ``concurrent.futures`` puts on a future: their events say what for."""
+    """The waiters that ``concurrent.futures`` puts on a future: their events say what for.
 
-    def __init__(self, future: RefFuture) -> None:
+    It does not know the future itself: in a ring the two would outlive their last use.
+    """
+
+    def __init__(self, session: Session, object_id: bytes) -> None:
         super().__init__()
-        self._future = future
+        self._session = session
+        self._object_id = object_id
 
     def append(self, waiter: Any) -> None:
         """Note a waiter; one waits for several futures."""
         if not isinstance(waiter.event, _Watched):
-            waiter.event = _Watched(self._future._zfut)  # noqa: SLF001  they are one
-        waiter.event.futures.append(self._future)
+            waiter.event = _Watched(self._session)
+        waiter.event.object_ids.append(self._object_id)
         super().append(waiter)
 
 
@@ -139,11 +141,11 @@ class _Watched(threading.Event):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.futures: list[RefFuture] = []
+        self.object_ids: list[bytes] = []
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait, and have it known what for."""
-        ids = tuple([future.binary() for future in self.futures if not future.done()])
+        ids = tuple([name for name in self.object_ids if not self._session.is_ready(name)])
         call_id = 0
         if ids and not self.is_set():
             with contextlib.suppress(errors.SessionError):  # they are about to be done

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,19 @@ def test_a_future_gives_the_error_of_its_task() -> None:
     assert isinstance(future.exception(timeout=WAIT_S), KeyError)
     with pytest.raises(TaskError, match="no such thing"):
         future.result()
+
+
+def test_a_future_goes_with_its_last_use_and_with_it_what_it_holds() -> None:
+    gc.disable()
+    try:
+        future = leaf.remote(1).future()
+        assert concurrent.futures.wait([future], WAIT_S).not_done == set()
+        assert future.result() == 1
+        gone = weakref.ref(future)
+        del future
+        until(lambda: gone() is None, "the future is gone")
+    finally:
+        gc.enable()
 
 
 def test_who_waits_for_a_future_that_another_thread_cancels_goes_on(tmp_path: Path) -> None:
