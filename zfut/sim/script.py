@@ -9,7 +9,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver put x [big] nested=y         driver get x y [timeout=5ms]
     driver drop x                       driver wait x y need=1
     driver free x                       driver close x: drop the views of it
-    driver cancel t1                    driver actor a [restarts=1 cpus=1]
+    driver cancel t1                    driver actor a [restarts=1 cpus=1 threads=2]
     driver kill a [restart]             driver call a m1 m2
     w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
     kill w1                             hold w1 driver / release w1 driver
@@ -295,6 +295,7 @@ class Script:
             "retries": "3",
             "returns": "1",
             "restarts": "0",
+            "threads": "1",
         }
         options = _options(words, deps="", nested="", **usual)
         process = user.thread.process
@@ -338,8 +339,9 @@ class Script:
 
     def _do_actor(self, user: User, words: list[str]) -> Waits:
         task = self._task(user, words, "create")
-        given = dict(word.split("=") for word in words if word.startswith("restarts="))
-        task.creation = Creation(1, "", "", "Actor", int(given.get("restarts", 0)))
+        given = dict(word.split("=") for word in words if "=" in word)
+        at_once, restarts = int(given.get("threads", 1)), int(given.get("restarts", 0))
+        task.creation = Creation(at_once, "", "", "Actor", restarts)
         name = _plain(words)[0]
         self._submit(user, name, task)
         self._ids[name] = handle_id(task.task_id)
