@@ -1,11 +1,16 @@
 """The mailbox on real sockets, in one process: who is heard, what is dropped, what is left."""
 
+# ruff: noqa: SLF001  the sockets are looked at
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -275,6 +280,72 @@ def test_a_frame_beyond_the_bound_ends_its_connection_and_nothing_else(
     assert drops(bob, 1) == {"wrong number or size of frames": 1}
     alice.send(BOB, m.NodeStops("after"))
     assert take(bob, 1)[0].message == m.NodeStops("after")
+
+
+# ------------------------------------------------------------------ two that live stay connected
+
+PAUSED = """
+import sys
+from tests.actors.test_mailbox import BOB, FRAME_MAX, decode_to_owner, hello, take
+from zfut.actors.mailbox import Mailbox
+bob = Mailbox(sys.argv[1], hello(BOB), decode_to_owner, FRAME_MAX)
+take(bob, 2)
+print("here", flush=True)
+got = take(bob, int(sys.argv[2]))
+print([int(one.message.why) for one in got] == list(range(len(got))), flush=True)
+bob.close()
+"""
+"""A process that says when it has heard something, and whether the rest came whole and in order."""
+
+
+@contextlib.contextmanager
+def running(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_peer_that_is_stopped_and_goes_on_has_lost_nothing(make: Make, base: Path) -> None:
+    """No message is dropped however many wait, and no silence is taken for an end."""
+    count = 4000
+    alice = make(ALICE)
+    alice.send(BOB, m.NodeStops("first"))
+    watch = alice._peers[BOB].socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    with contextlib.closing(watch), running(PAUSED, str(base), str(count)) as bob:
+        assert bob.stdout is not None
+        assert bob.stdout.readline() == "here\n"
+        bob.send_signal(signal.SIGSTOP)
+        for n in range(count):  # far more than the kernel keeps for a socket
+            alice.send(BOB, m.NodeStops(str(n)), [bytes(10_000)])
+        assert not watch.poll(0)
+        bob.send_signal(signal.SIGCONT)
+        assert bob.stdout.readline() == "True\n"
+        assert not watch.poll(0), "the connection is the one that was made first"
+        assert bob.stdout.read() == ""
+
+
+def test_nothing_in_zeromq_ends_a_connection_by_itself(make: Make) -> None:
+    """No heartbeat, no bound on a queue, no keep-alive: only an end of a process is an end."""
+    alice, bob = make(ALICE), make(BOB)
+    alice.greet(BOB)
+    take(bob, 1)
+    for one in (alice._peers[BOB].socket, bob._router):
+        for option in (zmq.HEARTBEAT_IVL, zmq.IMMEDIATE):
+            assert one.getsockopt(option) == 0
+    assert alice._peers[BOB].socket.getsockopt(zmq.SNDHWM) == 0
+    assert bob._router.getsockopt(zmq.RCVHWM) == 0
+
+
+def test_a_header_beyond_the_bound_is_lost_and_nothing_else(make: Make) -> None:
+    """The only message that two living processes can lose: see docs/invariants.md."""
+    alice, bob = make(ALICE), make(BOB)
+    for why in ("1", "2", "x" * (2 * FRAME_MAX), "4", "5"):
+        alice.send(BOB, m.NodeStops(why))
+    got = [received.message for received in take(bob, 5)]
+    assert got[1:] == [m.NodeStops(why) for why in ("1", "2", "4", "5")]
 
 
 def test_bytes_that_are_no_zeromq(make: Make, base: Path) -> None:

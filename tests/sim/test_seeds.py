@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
+
 import pytest
 
 from zfut.sim.__main__ import main
+from zfut.sim.faults import draw_setting, widen
 from zfut.sim.run import run_seed
 from zfut.sim.transcript import last_lines
+from zfut.wire.specs import RETRIABLE
 
 SEEDS = 300
 BLOCK = 50
@@ -23,7 +28,7 @@ def test_seeds(start: int) -> None:
         assert not outcome.violation, (
             "\n".join(last_lines(outcome.cluster, 30))
             + f"\nseed {seed}: {outcome.violation}\n"
-            + f"again: python -m zfut.sim --seed {seed}"
+            + f"again: python -m zfut.sim --seed {seed} --plain"
         )
 
 
@@ -31,7 +36,56 @@ def test_seeds(start: int) -> None:
 def test_seeds_that_free(start: int) -> None:
     for seed in range(start, start + BLOCK):
         outcome = run_seed(seed, frees=FREES)
-        assert not outcome.violation, f"--seed {seed} --frees {FREES}: {outcome.violation}"
+        assert not outcome.violation, (
+            f"--seed {seed} --frees {FREES} --plain: {outcome.violation}"
+        )
+
+
+@pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
+def test_seeds_with_every_fault(start: int) -> None:
+    for seed in range(start, start + BLOCK):
+        outcome = run_seed(seed, wide=True)
+        assert not outcome.violation, (
+            "\n".join(last_lines(outcome.cluster, 30))
+            + f"\nseed {seed}: {outcome.violation}\n"
+            + f"again: python -m zfut.sim --seed {seed}"
+        )
+
+
+def test_a_wide_seed_is_the_plain_one_and_more() -> None:
+    """What is added comes from a source of its own: where that adds nothing, nothing differs."""
+    same = [seed for seed in range(60) if adds_nothing(seed)]
+    assert same, "no seed of these is only plain"
+    for seed in same:
+        plain, wide = run_seed(seed), run_seed(seed, wide=True)
+        assert last_lines(plain.cluster, 100_000) == last_lines(wide.cluster, 100_000)
+
+
+def adds_nothing(seed: int) -> bool:
+    plain, wide = draw_setting(Random(seed)), draw_setting(Random(seed))  # noqa: S311
+    widen(seed, *wide)
+    wide[2].moments = plain[2].moments
+    return plain == wide
+
+
+def test_wide_seeds_reach_what_they_are_for() -> None:
+    reached: Counter[str] = Counter()
+    for seed in range(100):
+        cluster = run_seed(seed, wide=True).cluster
+        reached["dead nodes"] += not cluster.node.alive
+        reached["dead programs"] += not all(one.alive for one in cluster.drivers)
+        reached["sole programs that died"] += [one.alive for one in cluster.drivers] == [False]
+        reached["rests"] += cluster.rests
+        for _, _, what, _ in cluster.trace:
+            reached[type(getattr(what, "message", what)).__name__] += 1
+            for result in getattr(getattr(what, "message", None), "results", ()):
+                reached["tried again"] += result.status == RETRIABLE
+    for wanted in (
+        *("dead nodes", "dead programs", "sole programs that died", "rests", "tried again"),
+        *("Retired", "Retire", "RegisterName", "FindName", "NameAnswer", "ReleaseName"),
+        *("NodeStops", "Interrupt", "Farewell", "KillActor"),
+    ):
+        assert reached[wanted], f"100 seeds do not reach {wanted}"
 
 
 def test_frees_leave_the_rest_of_a_seed_as_it_is() -> None:

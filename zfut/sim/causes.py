@@ -7,11 +7,12 @@ stopped, or by a request that cannot be met yet; never by something that is *abo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zfut.core.node.machine import NodeMachine
 from zfut.core.node.worker_pool import LEAVING, STARTING
-from zfut.core.owner.records import FREED, PENDING
+from zfut.core.owner.records import FREED, PENDING, Task
 from zfut.core.owner.why import Cause, Question, read_answer
 from zfut.sim.arena import violate
 
@@ -21,29 +22,39 @@ if TYPE_CHECKING:
 
 
 def causes_are_alive(cluster: Cluster) -> None:
-    """Q3: follow everything that somebody waits for to its end."""
+    """Q3: follow everything that is pending, whether somebody waits for it or not, to its end."""
+    seen: dict[Question, None] = {}
     for process in cluster.processes.values():
         if not process.alive:
             continue
         if isinstance(process.machine, NodeMachine):
             requests_wait_for_something(process.machine)
             continue
-        rows = process.owner.rows
-        for wait in process.owner.ledger.objects.waits.values():
-            for object_id in wait.object_ids or _unfinished(process):
-                if object_id in rows and rows[object_id].state in (PENDING, FREED):
-                    _follow(cluster, process, object_id)
+        for question in _pending(process):
+            _follow(cluster, process, question, seen)
 
 
-def _unfinished(process: Process) -> tuple[bytes, ...]:
-    """What is to end before a call that waits to submit more goes on."""
-    rows = process.owner.rows
-    return tuple(name for name, row in rows.items() if row.task is not None)
+def _pending(process: Process) -> Iterator[Question]:
+    """All that is to come here: what is waited for, calls of this process, actors of its own."""
+    owner, uid = process.owner, process.uid
+    rows = owner.rows
+    for wait in owner.ledger.objects.waits.values():
+        for object_id in wait.object_ids:
+            if object_id in rows and rows[object_id].state in (PENDING, FREED):
+                yield Question(uid, "object", object_id)
+    for object_id, row in rows.items():
+        if row.task is not None or (row.owner is None and row.state == PENDING):
+            yield Question(uid, "object", object_id)
+    for actor in owner.calls.actors.actors.values():
+        begins = actor.creation is not None and not actor.created
+        if begins and actor.state != "dead":
+            yield Question(uid, "actor", actor.actor_id)
 
 
-def _follow(cluster: Cluster, process: Process, object_id: bytes) -> None:
-    seen: dict[Question, None] = {}
-    stack = [Question(process.uid, "object", object_id)]
+def _follow(
+    cluster: Cluster, process: Process, first: Question, seen: dict[Question, None]
+) -> None:
+    stack = [first]
     told: list[str] = []
     while stack:
         question = stack.pop()
@@ -54,7 +65,7 @@ def _follow(cluster: Cluster, process: Process, object_id: bytes) -> None:
             violate(f"{process.name} waits for the dead: {'; '.join(told)}")
         cause = _ask(cluster, question)
         told.append(cause.text)
-        if cause.passing:
+        if cause.passing or not _is_live(cluster, question):
             violate(f"{process.name} waits for nothing: {'; '.join(told)}")
         stack.extend(reversed(cause.deeper))
 
@@ -62,6 +73,62 @@ def _follow(cluster: Cluster, process: Process, object_id: bytes) -> None:
 def _ask(cluster: Cluster, question: Question) -> Cause:
     owner = cluster.processes[question.to].owner
     return read_answer(owner.told(question.kind, question.name))
+
+
+def _is_live(cluster: Cluster, question: Question) -> bool:
+    """Whether what is asked about is where its answer says: the tables agree, and the node."""
+    process = cluster.processes[question.to]
+    if question.kind == "task":
+        return _runs(process, question.name)
+    if question.kind == "actor":
+        return _begins(cluster, process, question.name)
+    row = process.owner.rows.get(question.name)
+    if row is None or row.owner is not None or row.state != PENDING:
+        return True
+    return row.task is not None and _is_somewhere(cluster, process, row.task)
+
+
+def _runs(process: Process, task_id: bytes) -> bool:
+    """A call that was sent here is queued behind others, or there is a thread that runs it."""
+    inbox = process.worker.executor.inbox
+    if task_id not in inbox.running:
+        return any(call.spec.task_id == task_id for call in (*inbox.queue, *inbox.nested))
+    calls = [thread.call for thread in process.threads if thread.code is not None]
+    return any(call is not None and call.spec.task_id == task_id for call in calls)
+
+
+def _begins(cluster: Cluster, process: Process, actor_id: bytes) -> bool:
+    """An actor waits for its arguments, for a worker that the node knows of, or it has one."""
+    actor = process.owner.calls.actors.actors.get(actor_id)
+    if actor is None or actor.creation is None or actor.created or actor.state == "dead":
+        return True
+    if actor.creation.waiting_on:
+        return True
+    if actor.lease is None:
+        return actor.between  # its last life is being ended
+    return bool(actor.lease.worker) or _is_asked(cluster, process, actor.lease.lease_id)
+
+
+def _is_somewhere(cluster: Cluster, process: Process, task: Task) -> bool:
+    """A pending call of ours waits for arguments, is sent, or is in one queue that moves."""
+    if task.waiting_on or task.lease is not None:
+        return True
+    if task.actor_id:
+        actor = process.owner.calls.actors.actors.get(task.actor_id)
+        return actor is not None and (task.task_id in actor.sent or task in actor.queue)
+    submission = process.owner.tasks.submission
+    key = submission.keys.get((task.template.demand, task.depth))
+    if key is None or all(queued is not task for queued in key.queue):
+        return False
+    busy = any(lease.in_flight for lease in key.leases.values())
+    return busy or any(_is_asked(cluster, process, lease_id) for lease_id in key.requests)
+
+
+def _is_asked(cluster: Cluster, process: Process, lease_id: int) -> bool:
+    """Whether the node knows of a request that somebody waits for."""
+    node = cluster.node.machine
+    assert isinstance(node, NodeMachine)
+    return (process.uid, lease_id) in node.granting.leases.queued
 
 
 def requests_wait_for_something(node: NodeMachine) -> None:

@@ -27,10 +27,11 @@ from zfut.core.node.machine import NodeMachine
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.worker import WorkerMachine
 from zfut.ids import NodeUid, proc_uid
-from zfut.sim import invariants
+from zfut.sim import custody, invariants
 from zfut.sim.arena import GhostArena, violate
 from zfut.sim.causes import causes_are_alive
 from zfut.sim.ghost import Ghost
+from zfut.sim.history import History
 from zfut.sim.network import Latency, Link, Network
 from zfut.sim.process import SLOT, Code, Machine, Process, Thread
 from zfut.sim.rules import Retries
@@ -40,6 +41,9 @@ from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_node, decode_to_owner, decode_to_worker, encode, join
 
 NODE = NodeUid(b"simnode1")
+
+QUIET_NS = 1_000_000
+"""When nothing happens for so long, and no message is under way, every hold must be a real one."""
 
 LONG_NS = 10_000_000
 """When nothing happens for so long, whatever waits must have a cause that is alive."""
@@ -53,6 +57,12 @@ ENDS = {
 """How the root words the exit codes of workers; see ``zfut.exits``."""
 
 EXIT_CONSTRUCTOR = 224
+
+
+NODE_ENDED = "its node manager ended"
+
+LAST_WORDS_NS = 50_000_000
+"""So long a program listens when its node manager has ended; see ``zfut.actors.driver``."""
 
 
 class Setting(Struct):
@@ -95,11 +105,13 @@ class Cluster:
         self.arena = GhostArena()
         self.ghost = Ghost(self)
         self.retries = Retries()
+        self.history = History(self)
         self.processes: dict[bytes, Process] = {}
         self.trace: deque[tuple[int, Process, Any, str]] = deque(maxlen=1500)
         self.events = 0
         self.turns = 0
-        self.stopped = False
+        self.rests = 0  # moments at which nothing was under way
+        self.deaths: dict[int, None] = {}  # turns that their processes do not survive
         self._calendar: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._dates = 0
         self._spawned = 0
@@ -148,6 +160,8 @@ class Cluster:
 
     def _fork(self, uid: bytes) -> None:
         """The root forks; the worker says hello when it has its mailbox."""
+        if not self.node.alive:
+            return  # the root has ended with it
         name = f"w{int.from_bytes(uid[8:12], 'big')}"
         machine = WorkerMachine(uid, self.node.uid, self.config, SymbolicFailures())
         process = self._add(uid, name, machine)
@@ -160,8 +174,22 @@ class Cluster:
 
     def kill(self, process: Process, why: str = "killed by signal 9 (SIGKILL)") -> None:
         """The process dies, this very moment, wherever it is."""
-        if process.alive:
+        if process is self.node:
+            self._end_session(why, peaceful=False)
+        elif process.alive:
             self._end(process, why, peaceful=False)
+
+    def _end_session(self, why: str, *, peaceful: bool) -> None:
+        """The node manager is gone: its root kills the workers, and programs notice it."""
+        node = self.node
+        if not node.alive:
+            return
+        self._end(node, why, peaceful=peaceful)
+        for process in list(self.processes.values()):
+            if process in self.drivers:
+                self.at(LAST_WORDS_NS + self._delay(), self._interrupt, process, NODE_ENDED)
+            else:
+                self.at(self._delay(), self.kill, process, NODE_ENDED)
 
     def _end(self, process: Process, why: str, *, peaceful: bool) -> None:
         process.alive = False
@@ -227,8 +255,11 @@ class Cluster:
                 return False
             if self.turns >= limit:
                 return False
-            if when - self.now > LONG_NS and self._is_quiet():
-                causes_are_alive(self)
+            if when - self.now > QUIET_NS and self._is_quiet():
+                self.rests += 1
+                custody.holds_are_real(self)
+                if when - self.now > LONG_NS:
+                    causes_are_alive(self)
             heappop(calendar)
             self.now = max(self.now, when)
             what(*args)
@@ -236,6 +267,8 @@ class Cluster:
 
     def _is_quiet(self) -> bool:
         """Whether nothing is under way, and nobody is stopped: only time can change anything."""
+        if not self.node.alive:
+            return False
         node = self.node.machine
         assert isinstance(node, NodeMachine)
         known = (*node.drivers, *node.granting.pool.workers)
@@ -276,7 +309,9 @@ class Cluster:
             sender, head, payload = arrived.popleft()
             event = Received(sender, self._decode(process, head), payload)
             trace.append((now, process, event, "event"))
+            before = self.history.before(process, event)
             machine.handle(event, now)
+            self.history.after(process, event, before)
         wake_at = machine.wake_at()
         if wake_at is not None and wake_at <= now:
             machine.handle(Woken(), now)
@@ -285,6 +320,9 @@ class Cluster:
             self.events += count
             self._perform(process, machine.settle(now))
         self.turns += 1
+        if self.turns in self.deaths and process is not self.node:
+            self.ghost.killed += 1
+            self.at(0, self.kill, process)
         invariants.after_turn(self, process)
         if arrived:
             self.soon(process)
@@ -353,6 +391,7 @@ class Cluster:
             for uid in effect.message.uids:  # it is told again of whom it has forgotten
                 process.hung_up.pop(uid, None)
         self.ghost.sent(effect)
+        self.history.sent(process, effect)
         payload = join(effect.payload) if effect.payload else b""
         letter = (process.uid, encode(effect.message), payload)
         if self.lives(effect.to):
@@ -387,17 +426,14 @@ class Cluster:
 
     def _kill_now(self, uid: bytes) -> None:
         process = self.processes.get(uid)
-        if process is None:
+        if process is None and self.node.alive:
             self.at(self._delay(), self._kill_now, uid)
-        else:
+        elif process is not None:
             self.kill(process)
 
     def _end_process(self, process: Process, effect: f.EndProcess) -> None:
         if process is self.node:
-            self.stopped = True
-            for other in list(self.processes.values()):
-                self._interrupt(other, effect.why)
-            process.alive = False
+            self._end_session(effect.why, peaceful=True)
             return
         process.end = effect
         self.at(self.moment(), self.threads.start_calls, process)

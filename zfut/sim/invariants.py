@@ -14,17 +14,15 @@ from zfut.core.node.resources import CPU
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import STATE_NAMES, ObjectRow, Task
 from zfut.core.worker import WorkerMachine
-from zfut.sim import rules
+from zfut.sim import custody, rules
 from zfut.sim.arena import violate
+from zfut.sim.history import check_names
 
 if TYPE_CHECKING:
     from zfut.sim.cluster import Cluster
     from zfut.sim.process import Process
 
 SHOWN = 400
-
-EVERY = 4
-"""Invariants that look at every process are checked once in so many turns."""
 
 
 def require(holds: object, text: str) -> None:
@@ -34,7 +32,7 @@ def require(holds: object, text: str) -> None:
 
 
 def after_turn(cluster: Cluster, process: Process) -> None:
-    """Check what one turn can break."""
+    """Check what one turn can break: the tables of its process, and what several agree on."""
     process.machine.check()
     if isinstance(process.machine, NodeMachine):
         resources_conserved(process.machine)
@@ -43,13 +41,16 @@ def after_turn(cluster: Cluster, process: Process) -> None:
         containment_is_counted(process.owner)
         rules.tables_agree(process)
         cluster.retries.check(process.owner)
-    if cluster.turns % EVERY == 0:
-        uses_are_held(cluster)
-        workers_have_one_owner(cluster)
-        rules.runs_once(cluster)
-        for other in cluster.processes.values():
-            if other.alive and not isinstance(other.machine, NodeMachine):
-                rules.foreigners_are_watched(other)
+        cluster.history.check_order(process)
+        cluster.history.check_tokens(process)
+        rules.foreigners_are_watched(process)
+        custody.covers_are_there(process)
+        custody.holds_are_counted(process)
+    uses_are_held(cluster)
+    workers_have_one_owner(cluster)
+    rules.runs_once(cluster)
+    custody.custody_is_founded(cluster)
+    check_names(cluster)
 
 
 def resources_conserved(node: NodeMachine) -> None:
@@ -149,6 +150,18 @@ def at_rest(cluster: Cluster) -> None:
             _node_is_empty(process.machine)
         else:
             _owner_is_empty(process)
+
+
+def session_is_over(cluster: Cluster) -> None:
+    """L1, L8: the node manager has ended: no worker is left, and no program waits."""
+    for process in cluster.processes.values():
+        if not process.alive:
+            continue
+        require(process in cluster.drivers, f"{process.name} outlives its session")
+        require(process.over, f"{process.name} does not know that its session is over")
+        require(not process.calls, f"{process.name} waits, and its session is over")
+        waits = [one for one in process.threads if one.waits_for is not None and one.code]
+        require(not waits, f"{process.name} has a get that waits for ever")
 
 
 def only_cycles_are_left(cluster: Cluster) -> bool:
@@ -253,6 +266,8 @@ def _node_is_empty(node: NodeMachine) -> None:
     alive = [*node.drivers, *node.granting.pool.workers]
     for watched in node.watchers:
         require(watched in alive, "a dead process is watched")
+    for uid in lending.lent:
+        require(uid in alive, "memory is lent to a dead process")
 
 
 def _row(object_id: bytes, row: ObjectRow) -> str:

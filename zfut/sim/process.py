@@ -7,7 +7,7 @@ same order, and the machine handles them later, in batches that chance cuts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zfut.core import events as e
@@ -31,6 +31,7 @@ from zfut.sim.values import (
     read_failure,
     unpack,
 )
+from zfut.wire.messages import Message
 from zfut.wire.specs import Address, Stored, Value
 
 if TYPE_CHECKING:
@@ -92,7 +93,9 @@ class Thread:
 
 
 class Process:
-    """One process of the cluster. The node manager has no user code."""
+    """One process of the cluster. The node manager has no user code, and is no owner."""
+
+    owner: OwnerMachine
 
     def __init__(self, cluster: Cluster, uid: bytes, name: str, machine: Machine) -> None:
         self.cluster = cluster
@@ -100,6 +103,8 @@ class Process:
         self.name = name
         self.address = Address(uid)
         self.machine = machine
+        if not isinstance(machine, NodeMachine):
+            self.owner = machine.owner if isinstance(machine, WorkerMachine) else machine
         self.alive = True
         self.inbox: deque[Any] = deque()
         self.arrived: deque[Letter] = deque()
@@ -113,6 +118,8 @@ class Process:
         self.over = ""
         self.forgotten: dict[bytes, None] = {}  # nothing more is taken from them
         self.hung_up: dict[bytes, None] = {}  # nothing more is sent to them
+        self.counted: dict[bytes, int] = {}  # calls of functions that have ``max_calls``
+        self.found: dict[bytes, None] = {}  # actors, by their names
         self._tasks = 0
         self._calls = 0
 
@@ -122,14 +129,6 @@ class Process:
     def worker(self) -> WorkerMachine:
         """The machine of a worker."""
         assert isinstance(self.machine, WorkerMachine)
-        return self.machine
-
-    @property
-    def owner(self) -> OwnerMachine:
-        """The owner in this process."""
-        if isinstance(self.machine, WorkerMachine):
-            return self.machine.owner
-        assert isinstance(self.machine, OwnerMachine)
         return self.machine
 
     # ---------------------------------------------------------------- posting
@@ -161,6 +160,7 @@ class Process:
 
     def submit(self, task: Task) -> list[Handle]:
         """Hand a call in and return its references."""
+        self._check_open()
         self.post(task)
         if isinstance(task.args, Stored):
             self.post(task.args.object_id)  # put for this call: the call holds it
@@ -201,6 +201,7 @@ class Process:
         self, data: bytes, size: int, object_id: bytes, owner: Address, attempt: int
     ) -> Waits:
         """Write a value into the arena; yields while it waits for room."""
+        self._check_open()
         memory = self.owner.ledger.memory
         offset = memory.allocate(size, owner.uid)
         if offset is None:
@@ -307,6 +308,7 @@ class Process:
         return (yield from self._await(call_id, pending, timeout_ns))
 
     def _await(self, call_id: int, pending: Pending, timeout_ns: int | None) -> Waits:
+        self._check_open()
         if timeout_ns is not None:
             pending.deadline = self.cluster.now + timeout_ns
         pending.interruptible = True
@@ -318,6 +320,15 @@ class Process:
                 self.post(e.StopWaiting(call_id))
         self._check_open()
         return pending.done
+
+    def ask(self, make: Callable[[int], Message]) -> Waits:
+        """Ask the node something. Returns its answer."""
+        self._check_open()
+        call_id, pending = self.new_call()
+        self.post(e.Asked(call_id, make(call_id)))
+        yield pending
+        self._check_open()
+        return pending.outcome
 
     def room(self, thread: Thread, timeout_ns: int | None) -> Waits:
         """Wait while too many calls are unfinished; see ``zfut.room``."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from zfut.sim import invariants
 from zfut.sim.arena import Violation, violate
 from zfut.sim.cluster import Cluster
-from zfut.sim.faults import Faults, draw_setting
+from zfut.sim.faults import Faults, draw_setting, widen
 from zfut.sim.workload import Workload
 
 TURNS_MAX = 20_000
@@ -30,16 +30,21 @@ class Outcome(Struct):
     cluster: Cluster
 
 
-def run_seed(seed: int, turns_max: int = TURNS_MAX, frees: float = 0.0) -> Outcome:
+def run_seed(
+    seed: int, turns_max: int = TURNS_MAX, frees: float = 0.0, *, wide: bool = False
+) -> Outcome:
     """Run a seed; never raises for what the machines do wrong.
 
     ``frees`` is how often user code frees one of its objects between two things that it does.
+    ``wide`` adds faults that plain seeds do not have; see ``zfut.sim.faults``.
     """
     rng = Random(seed)  # noqa: S311  a seed is meant to be known
     setting, chances, strikes = draw_setting(rng)
     chances.frees = frees
     deaths = Random(f"deaths {seed}").choice((4096, 0, 1, 3))  # noqa: S311  a seed is meant to be known
     setting.config = replace(setting.config, deaths_max=deaths)
+    if wide:
+        widen(seed, setting, chances, strikes)
     workload = Workload(rng, chances, seed)
     cluster = Cluster(setting, rng, workload.run_call)
     aside = Random(seed ^ ASIDE)  # noqa: S311  of its own: seeds without such waits stay as they are
@@ -67,6 +72,9 @@ def _run(cluster: Cluster, turns_max: int) -> None:
     _break_cycles(cluster)
     if not cluster.run(turns_max):
         violate(f"it does not come to rest in {turns_max} turns")
+    if not cluster.node.alive:
+        invariants.session_is_over(cluster)
+        return
     if invariants.only_cycles_are_left(cluster):
         return
     invariants.at_rest(cluster)

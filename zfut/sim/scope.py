@@ -14,14 +14,17 @@ from zfut.core.executor.inbox import CREATE
 from zfut.core.owner.actors import handle_id
 from zfut.core.owner.backlog import NO_BOUND
 from zfut.core.owner.records import Creation, Task, Template
-from zfut.ids import PUT_INDEX
+from zfut.ids import PROC_BYTES, PUT_INDEX
 from zfut.sim.process import SLOT, Thread, Waits
 from zfut.sim.values import PICKLE, Chances, Handle, Opened, Plan, UserError, pack, pack_plan
+from zfut.wire import messages as m
 from zfut.wire.specs import Address, Demand, Stored
 
 Refs = tuple[tuple[tuple[bytes, Address], ...], ...]
 
 Expects = tuple[tuple[bytes, int], ...]
+
+NAMES = ("alpha", "beta")
 
 TIMEOUT_NS = 30_000_000
 ONE_CPU = (("CPU", 10_000),)
@@ -347,6 +350,9 @@ class Scope:
 
     def actor(self) -> Waits:
         """Make an actor, or call one."""
+        if self.chances.names and self.rng.random() < self.chances.names:
+            yield from self._by_name()
+            return
         handle = self.pick(actor=True)
         if handle is None or self.rng.random() < 0.3:
             yield from self._create()
@@ -354,7 +360,32 @@ class Scope:
         for _ in range(1 + self.rng.randrange(3)):
             yield from self._call(handle)
 
-    def _create(self) -> Waits:
+    def _by_name(self) -> Waits:
+        """Make an actor with a name, or find one: such a handle does not keep it alive."""
+        name = self.rng.choice(NAMES)
+        if self.rng.random() < 0.5:
+            yield from self._create(name)
+            return
+        process = self.process
+        found = yield from process.ask(lambda request: m.FindName(request, "", name))
+        if found.handle and found.actor_id in process.cluster.ghost.actors:
+            owner = Address(found.actor_id[:PROC_BYTES])
+            process.found[found.actor_id] = None
+            yield from self._call(Handle(process, handle_id(found.actor_id), owner, weak=True))
+
+    def _has_name(self, task: Task, name: str) -> Waits:
+        """Take a name for an actor before it is made. Returns whether another one has it."""
+        process, actor_id = self.process, task.task_id
+        answer = yield from process.ask(
+            lambda request: m.RegisterName(
+                request, "", name, actor_id, process.address, actor_id
+            )
+        )
+        if answer.taken and isinstance(task.args, Stored):
+            process.post(task.args.object_id)  # put for the call that is not made
+        return answer.taken
+
+    def _create(self, name: str = "") -> Waits:
         if self.budget <= 0:
             return
         self.budget -= 1
@@ -364,7 +395,9 @@ class Scope:
             return
         concurrency = 1 if self.rng.random() < 0.7 else 3
         restarts = self.rng.choice((0, 1, 3, self._always)) if self.chances.restarts else 0
-        task.creation = Creation(concurrency, "", "", "Actor", restarts)
+        task.creation = Creation(concurrency, name, "", "Actor", restarts)
+        if name and (yield from self._has_name(task, name)):
+            return
         self.process.submit(task)
         handle = Handle(self.process, handle_id(task.task_id), self.process.address)
         self.handles.append(handle)

@@ -10,7 +10,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver drop x                       driver wait x y need=1
     w1 get x aside=yes: as a coroutine of a task awaits it, or another thread gets it
     driver free x                       driver close x: drop the views of it
-    driver cancel t1                    driver actor a [restarts=1 cpus=1]
+    driver cancel t1                    driver actor a [restarts=1 cpus=1 threads=2]
     driver kill a [restart]             driver call a m1 m2 [retries=2]
     w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
     kill w1                             hold w1 driver / release w1 driver
@@ -294,7 +294,9 @@ class Script:
         usual = (
             {"cpus": "1", "retries": "3"} if kind == "task" else {"cpus": "0", "retries": "0"}
         )
-        options = _options(words, deps="", nested="", returns="1", restarts="0", **usual)
+        options = _options(
+            words, deps="", nested="", returns="1", restarts="0", threads="1", **usual
+        )
         process = user.thread.process
         deps = [self._handle(user, name) for name in _list(options["deps"])]
         nested = [self._handle(user, name) for name in _list(options["nested"])]
@@ -336,8 +338,9 @@ class Script:
 
     def _do_actor(self, user: User, words: list[str]) -> Waits:
         task = self._task(user, words, "create")
-        given = dict(word.split("=") for word in words if word.startswith("restarts="))
-        task.creation = Creation(1, "", "", "Actor", int(given.get("restarts", 0)))
+        given = dict(word.split("=") for word in words if "=" in word)
+        at_once, restarts = int(given.get("threads", 1)), int(given.get("restarts", 0))
+        task.creation = Creation(at_once, "", "", "Actor", restarts)
         name = _plain(words)[0]
         self._submit(user, name, task)
         self._ids[name] = handle_id(task.task_id)

@@ -197,4 +197,7 @@ class Chances(Struct):
     restarts: bool = False
     chains: bool = False
     retries: int = 3
+    flaky: float = 0.0  # tasks that raise the first time, and are tried again for that
+    max_calls: int = 0  # calls of one function after which a worker ends
+    names: float = 0.0  # uses of actors by name, among those of actors
     frees: float = 0.0  # has random numbers of its own: the rest of a seed stays as it is

@@ -13,7 +13,7 @@ from random import Random
 import msgspec
 
 from zfut.core import events as e
-from zfut.core.executor.inbox import CREATE, METHOD, Call
+from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
 from zfut.sim.process import Code, Process, Thread, Waits
 from zfut.sim.scope import Plans, Scope
 from zfut.sim.values import (
@@ -30,7 +30,7 @@ from zfut.sim.values import (
     unpack,
     unpack_plan,
 )
-from zfut.wire.specs import OK, RAISED, Failed, Inline, Stored, TaskResult, Value
+from zfut.wire.specs import OK, RAISED, RETRIABLE, Failed, Inline, Stored, TaskResult, Value
 
 EXIT_ACTOR = 222
 
@@ -82,20 +82,40 @@ class Workload:
             thread.in_code = False
             process.keep_arguments(views, spec.task_id)
             failure = raised(error.failure[1])
-            if error.failure[0] != "Raised":
+            if error.failure[0] not in ("Raised", "Flaky"):
                 failure = pack_failure(error)
             values = (Failed(len(failure)),)
-            result = TaskResult(spec.task_id, spec.attempt, RAISED, values)
+            status = RETRIABLE if error.failure[0] == "Flaky" else RAISED
+            result = TaskResult(spec.task_id, spec.attempt, status, values)
             process.post(e.Returned(result, (failure,)))
         except ExitWanted as wanted:
             thread.in_code = False
             process.keep_arguments(views, spec.task_id)
             self._exits(process, call, wanted.code)
+        if self.chances.max_calls and call.kind == TASK:
+            self._count(process, spec.function)
         if scope is not None:
             scope.drop_all()
             return
         for opened in held:  # an argument was gone before user code began
             opened.drop()
+
+    def _count(self, process: Process, function_id: bytes) -> None:
+        """The worker ends when a function has had its ``max_calls``."""
+        counted = process.counted[function_id] = process.counted.get(function_id, 0) + 1
+        if counted >= self.chances.max_calls:
+            process.post(e.Retired())
+
+    def _fail_at_first(self, process: Process, call: Call, plan: Plan) -> None:
+        """Some tasks raise what their options say to try again; see ``retry_exceptions``."""
+        draw = Random(f"flaky {plan.number}")
+        if draw.random() >= self.chances.flaky or call.spec.attempt > draw.randrange(2):
+            return
+        ghost = process.cluster.ghost
+        told = ghost.calls[call.spec.task_id]
+        told.retries -= 1 if told.retries > 0 else 0  # it uses up a try, as a crash does
+        ghost.exits[plan.number] = None
+        raise UserError(["Flaky", plan.number])
 
     def _exits(self, process: Process, call: Call, code: int) -> None:
         ghost = process.cluster.ghost
@@ -150,6 +170,8 @@ class Workload:
             raise ExitWanted(EXIT_ACTOR if call.kind == METHOD else 3)
         if plan.raises:
             raise UserError(["Raised", plan.number])
+        if self.chances.flaky and call.kind == TASK:
+            self._fail_at_first(process, call, plan)
         values: list[Value] = []
         refs = []
         if call.kind == CREATE:

@@ -98,13 +98,31 @@ class Borrowing:
                 self._register(object_id, row, dead)
 
     def holder_died(self, dead: bytes) -> None:
-        """What was found in a dead owner's values, and is used on, needs a cover of its own."""
+        """What is in a dead owner's values that are used here needs another cover, found or not."""
+        for object_id, row in list(self._ledger.objects.rows.items()):
+            if row.owner is not None and row.owner.uid == dead and row.in_use():
+                self._take_over(dead, object_id, row)
         covers = [name for name in self._ledger.covered if is_object(name, dead)]
         for cover in covers:
             for object_id in self._ledger.covered.pop(cover):
-                row = self._ledger.objects.rows.get(object_id)
-                if row is not None and row.owner is not None and row.lacks_token():
-                    self._register(object_id, row, dead)
+                used = self._ledger.objects.rows.get(object_id)
+                if used is not None and used.owner is not None and used.lacks_token():
+                    self._register(object_id, used, dead)
+
+    def _take_over(self, dead: bytes, object_id: bytes, row: ObjectRow) -> None:
+        """A value is left to us: what it holds is held here from now on."""
+        refs = [
+            RefInfo(ref.object_id, ref.owner)
+            for ref in self._ledger.refs_in(object_id, row)
+            if ref.owner.uid != dead and ref.owner.uid not in self._ledger.dead
+        ]
+        if not refs or row.contains:
+            return
+        row.contains = self._ledger.contain(refs)
+        for ref in refs:
+            inner = self._ledger.objects.rows[ref.object_id]
+            if inner.owner is not None and inner.lacks_token():
+                self._register(ref.object_id, inner, dead)
 
     def claim(self, object_ids: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         """Name tokens for those of the caller's objects that are still used here.

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
+from zfut.core.owner.answering import answer_askers, say_freed
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lineage import arguments
 from zfut.core.owner.readiness import values_freed
@@ -86,14 +87,14 @@ class Freeing:
         askers, row.askers = row.askers, None
         for asker in askers or ():
             if asker not in self._ledger.dead:
-                self._ledger.say_freed(asker, object_id, row)
+                say_freed(self._ledger, asker, object_id, row)
 
     def _take_away(self, object_id: bytes, row: ObjectRow) -> None:
         """Nobody gets the value from here on; who reads it may go on."""
         value = row.value
         self._ledger.fail_row(row, self._ledger.was_freed(object_id))
         row.spent = value
-        self._ledger.answer_askers(object_id, row)
+        answer_askers(self._ledger, object_id, row)
         if row.submitted:
             self._gone[object_id] = None
 

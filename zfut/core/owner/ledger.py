@@ -37,7 +37,7 @@ from zfut.core.owner.records import (
 )
 from zfut.core.owner.withheld import Withheld
 from zfut.wire import messages as m
-from zfut.wire.specs import Address, Failed, Inline, RefInfo, Stored, Value
+from zfut.wire.specs import Address, RefInfo, Stored, Value
 
 
 class Ledger:
@@ -231,6 +231,13 @@ class Ledger:
             self.release_borrowed(object_id, row)
         return self.forget_value(row)
 
+    def refs_in(self, object_id: bytes, row: ObjectRow) -> tuple[RefInfo, ...]:
+        """Return what is in a value of somebody else's, as far as it is known here."""
+        if row.state == STORED:
+            assert isinstance(row.value, Stored)
+            return row.value.refs
+        return self.inner.get(object_id, ()) if row.state == INLINE else ()
+
     def forget_value(self, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """The value is not needed, or lost. Returns what it held as the last."""
         place, row.spent = row.place(), None
@@ -357,41 +364,6 @@ class Ledger:
             row.version = -1
             self._to_locate.setdefault(row.owner.uid, []).append(object_id)
 
-    def on_locate(self, sender: bytes, message: m.LocateObjects) -> None:
-        """A borrower asks for values: answer what is known, remember the rest."""
-        for object_id in message.object_ids:
-            row = self.objects.rows.get(object_id)
-            if row is None:
-                self.out.send(sender, m.ObjectReady(object_id, 1, None))
-            elif self.is_gone(object_id, row):
-                self.say_freed(sender, object_id, row)
-            elif row.state in (PENDING, FREED):
-                self.watch(sender)
-                row.askers = [*(row.askers or ()), sender]
-            else:
-                self._answer(sender, object_id, row)
-
-    def answer_askers(self, object_id: bytes, row: ObjectRow) -> None:
-        """The value is known: tell the borrowers who asked."""
-        askers, row.askers = row.askers, None
-        for asker in askers or ():
-            if asker not in self.dead:
-                self._answer(asker, object_id, row)
-
-    def _answer(self, to: bytes, object_id: bytes, row: ObjectRow) -> None:
-        refs = tuple(RefInfo(inner, self.owner_of(inner)) for inner, _ in row.contains)
-        value: Value
-        if row.state == STORED:
-            assert isinstance(row.value, Stored)
-            self.out.send(to, m.ObjectReady(object_id, row.version, row.value))
-            return
-        data = row.value if isinstance(row.value, bytes) else b""
-        if row.state == INLINE:
-            value = Inline(len(data), row.encoding, refs)
-        else:
-            value = Failed(len(data), refs)
-        self.out.send(to, m.ObjectReady(object_id, row.version, value), (data,))
-
     def is_gone(self, object_id: bytes, row: ObjectRow) -> bool:
         """Whether user code freed the object, and no call that runs again needs it."""
         return row.freed and object_id not in self.withheld.lent
@@ -400,35 +372,10 @@ class Ledger:
         """Word the end of an object that user code freed."""
         return self.failures.system("ObjectFreedError", object_id)
 
-    def say_freed(self, to: bytes, object_id: bytes, row: ObjectRow) -> None:
-        """Tell a borrower that asks that user code freed the object."""
-        data = self.was_freed(object_id)
-        self.out.send(to, m.ObjectReady(object_id, row.version, Failed(len(data))), (data,))
-
     def owner_of(self, object_id: bytes) -> Address:
         """Return who owns an object that is known here."""
         row = self.objects.rows.get(object_id)
         return self.address if row is None or row.owner is None else row.owner
-
-    def on_ready(self, message: m.ObjectReady, payload: bytes) -> None:
-        """The owner of a borrowed object answered."""
-        row = self.objects.rows.get(message.object_id)
-        if row is None or row.owner is None or row.state != PENDING:
-            return
-        value = message.value
-        if value is None:
-            self.fail_row(row, self.failures.system("ReferenceVoidError", message.object_id))
-        elif isinstance(value, Failed):
-            self.fail_row(row, payload)
-        elif isinstance(value, Stored):
-            self.watch(value.creator)
-            self.set_value(row, value.encoding, value)
-            self.value_came(message.object_id, row)
-        else:
-            if value.refs and self.config.fate_share == "kill":
-                self.inner[message.object_id] = value.refs
-            self.set_value(row, value.encoding, payload)
-            self.value_came(message.object_id, row)
 
     # ---------------------------------------------------------------- settling
 

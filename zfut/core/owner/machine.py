@@ -15,6 +15,7 @@ from zfut.config import Config
 from zfut.core import events as e
 from zfut.core.effects import Complete, Effect, Forget, Interrupt
 from zfut.core.owner.allocating import Allocating
+from zfut.core.owner.answering import on_locate, on_ready
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.failures import Failures
@@ -373,11 +374,11 @@ class OwnerMachine:
     def _on_borrowing(self, sender: bytes, message: m.Message, payload: bytes) -> None:
         match message:
             case m.LocateObjects():
-                self.ledger.on_locate(sender, message)
+                on_locate(self.ledger, sender, message)
                 for object_id in message.object_ids:
                     self.recovery.need(object_id)  # it may be there no more
             case m.ObjectReady():
-                self.ledger.on_ready(message, payload)
+                on_ready(self.ledger, message, payload)
             case m.RegisterBorrows():
                 self.borrowing.on_register(sender, message)
             case m.BorrowsRegistered():

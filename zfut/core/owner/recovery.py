@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zfut.core.owner.answering import answer_askers
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.freeing import Freeing
 from zfut.core.owner.ledger import Ledger
@@ -54,7 +55,7 @@ class Recovery:
         failure = self._prospects.failure_of(object_id) if row.owner is None else None
         if failure is not None:
             self._ledger.fail_row(row, failure)
-            self._ledger.answer_askers(object_id, row)
+            answer_askers(self._ledger, object_id, row)
             return
         stack = [object_id]
         while stack:

@@ -6,6 +6,7 @@ wants any more is cleaned up: it may take memory and hold references.
 
 from __future__ import annotations
 
+from zfut.core.owner.answering import answer_askers
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import ObjectRow, Task
 from zfut.ids import FIRST_RETURN
@@ -46,7 +47,7 @@ class Returns:
         if row is not None and row.task is task:
             ledger.set_value(row, value.encoding, payload[: value.size_bytes])
             if row.askers:
-                ledger.answer_askers(object_id, row)
+                answer_askers(ledger, object_id, row)
             if row.freed or not row.local:
                 ledger.value_came(object_id, row)
         if task.task_id in ledger.lineage.retained:
@@ -69,7 +70,7 @@ class Returns:
                 continue
             self._take(task, row, value, payload[start:offset])
             if row.askers:
-                self._ledger.answer_askers(object_id, row)
+                answer_askers(self._ledger, object_id, row)
             made.append((object_id, row))
         return made
 
@@ -104,7 +105,7 @@ class Returns:
             row = self._rows.get(object_id)
             if row is not None and row.task is task:
                 self._ledger.fail_row(row, failure)
-                self._ledger.answer_askers(object_id, row)
+                answer_askers(self._ledger, object_id, row)
 
 
 def _why_once(task: Task) -> str:

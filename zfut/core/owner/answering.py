@@ -1,0 +1,77 @@
+"""Asking owners for values, and answering those who ask.
+
+Who borrows an object asks its owner once; the owner answers when the value is known, and says at
+once what is known already.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.records import FREED, INLINE, PENDING, STORED, ObjectRow
+from zfut.wire import messages as m
+from zfut.wire.specs import Failed, Inline, RefInfo, Stored
+
+
+def on_locate(ledger: Ledger, sender: bytes, message: m.LocateObjects) -> None:
+    """A borrower asks for values: answer what is known, remember the rest."""
+    for object_id in message.object_ids:
+        row = ledger.objects.rows.get(object_id)
+        if row is None:
+            ledger.out.send(sender, m.ObjectReady(object_id, 1, None))
+        elif ledger.is_gone(object_id, row):
+            say_freed(ledger, sender, object_id, row)
+        elif row.state in (PENDING, FREED):
+            ledger.watch(sender)
+            row.askers = [*(row.askers or ()), sender]
+        else:
+            _answer(ledger, sender, object_id, row)
+
+
+def answer_askers(ledger: Ledger, object_id: bytes, row: ObjectRow) -> None:
+    """The value is known: tell the borrowers who asked."""
+    askers, row.askers = row.askers, None
+    for asker in askers or ():
+        if asker not in ledger.dead:
+            _answer(ledger, asker, object_id, row)
+
+
+def _answer(ledger: Ledger, to: bytes, object_id: bytes, row: ObjectRow) -> None:
+    refs = tuple(RefInfo(inner, ledger.owner_of(inner)) for inner, _ in row.contains)
+    if row.state == STORED:
+        assert isinstance(row.value, Stored)
+        stored = replace(row.value, refs=refs) if refs else row.value
+        ledger.out.send(to, m.ObjectReady(object_id, row.version, stored))
+        return
+    data = row.value if isinstance(row.value, bytes) else b""
+    inline = row.state == INLINE
+    value = Inline(len(data), row.encoding, refs) if inline else Failed(len(data), refs)
+    ledger.out.send(to, m.ObjectReady(object_id, row.version, value), (data,))
+
+
+def say_freed(ledger: Ledger, to: bytes, object_id: bytes, row: ObjectRow) -> None:
+    """Tell a borrower that asks that user code freed the object."""
+    data = ledger.was_freed(object_id)
+    ledger.out.send(to, m.ObjectReady(object_id, row.version, Failed(len(data))), (data,))
+
+
+def on_ready(ledger: Ledger, message: m.ObjectReady, payload: bytes) -> None:
+    """The owner of a borrowed object answered."""
+    row = ledger.objects.rows.get(message.object_id)
+    if row is None or row.owner is None or row.state != PENDING:
+        return
+    value = message.value
+    if value is None:
+        ledger.fail_row(row, ledger.failures.system("ReferenceVoidError", message.object_id))
+    elif isinstance(value, Failed):
+        ledger.fail_row(row, payload)
+    elif isinstance(value, Stored):
+        ledger.watch(value.creator)
+        ledger.set_value(row, value.encoding, value)
+        ledger.value_came(message.object_id, row)
+    else:
+        if value.refs:
+            ledger.inner[message.object_id] = value.refs
+        ledger.set_value(row, value.encoding, payload)
+        ledger.value_came(message.object_id, row)
