@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import SETTINGS, size_text
-from .table import table
+from .table import WIDTH, table
 
 if TYPE_CHECKING:
     from zfut.inventory import Held
@@ -57,11 +59,12 @@ def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        shown = cycle_lines(found["cycles"]) if cycles else lines(held)
+        width = WIDTH if sys.stdout.isatty() else inf
+        shown = cycle_lines(found["cycles"]) if cycles else lines(held, width)
         click.echo("\n".join(shown))
 
 
-def lines(held: list[Held]) -> list[str]:
+def lines(held: list[Held], width: float = WIDTH) -> list[str]:
     """Return the table of objects and a sum."""
     if not held:
         return ["No objects."]
@@ -83,7 +86,7 @@ def lines(held: list[Held]) -> list[str]:
         headings.pop()
         rows = [row[:-1] for row in rows]  # type: ignore[misc]
     total = size_text(sum(one.bytes for one in held))
-    shown = [*table(headings, rows), "", f"{len(held)} objects, {total}"]
+    shown = [*table(headings, rows, width), "", f"{len(held)} objects, {total}"]
     return shown if sites else [*shown, UNRECORDED]
 
 
