@@ -209,6 +209,7 @@ class OwnerMachine:
                 self._on_await(event)
             case e.StopWaiting(call_id):
                 self.ledger.backlog.stop_waiting(call_id)
+                self._asked.pop(call_id, None)
             case e.AwaitRoom(call_id, submitter):
                 self.ledger.backlog.wait(call_id, submitter)
             case e.PutInline():
