@@ -40,11 +40,15 @@ class Asker(Protocol):
         """Wait for it."""
 
 
-def explain(session: Asker, object_id: bytes, *, near: bool = False) -> str:
-    """Return why an object is pending, a line for each cause; ``near`` asks no other process."""
+def explain(session: Asker, *names: bytes, within_s: float | None = None) -> str:
+    """Return why objects are pending, a line for each cause.
+
+    With ``within_s`` others are asked only for so long in all; 0: nobody is.
+    """
+    deadline = None if within_s is None else time.monotonic() + within_s
     lines: list[str] = []
     seen: dict[Question, None] = {}
-    stack = [(0, Question(session.uid, "object", object_id))]
+    stack = [(0, Question(session.uid, "object", name)) for name in reversed(names)]
     while stack and len(lines) < LINES_MAX:
         indent, question = stack.pop()
         pad = "  " * indent
@@ -52,9 +56,10 @@ def explain(session: Asker, object_id: bytes, *, near: bool = False) -> str:
             lines.append(f"{pad}{short(question.name)}: see above")
             continue
         seen[question] = None
-        if near and question.to != session.uid:
+        left = ANSWER_S if deadline is None else deadline - time.monotonic()
+        if left <= 0 and question.to != session.uid:
             continue
-        cause = ask(session, question)
+        cause = ask(session, question, left)
         lines.append(pad + cause.text)
         stack.extend((indent + 1, deeper) for deeper in reversed(cause.deeper))
     if stack:
@@ -62,30 +67,37 @@ def explain(session: Asker, object_id: bytes, *, near: bool = False) -> str:
     return "\n".join(lines)
 
 
-def ask(session: Asker, question: Question) -> Cause:
+def ask(session: Asker, question: Question, within_s: float = ANSWER_S) -> Cause:
     """Put one question to the process that can answer it."""
     if question.to == session.uid:
         with session.loop.lock:
             return read_answer(session.owner.told(question.kind, question.name))
-    said = _ask(session, question.to, question.kind, question.name)
+    if question.to in session.owner.ledger.dead:
+        return Cause(f"process {short(question.to)} is dead")
+    said = _ask(session, question, within_s)
     if said is None:
-        text = f"process {short(question.to)} did not answer within {ANSWER_S:g} s"
+        text = f"process {short(question.to)} did not answer within {within_s:.2g} s"
         return Cause(f"{text}: it has ended, or its user code never lets others run")
     return read_answer(said)
 
 
 def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]]:
     """Return what a process says about every object that it owns or borrows; empty: silence."""
-    said = _ask(session, uid, "memory", b"")
+    said = _ask(session, Question(uid, "memory", b""), ANSWER_S)
     found: list[dict[str, Any]] = msgspec.json.decode(said) if said is not None else []
     return found
 
 
-def _ask(session: Asker, to: bytes, topic: str, name: bytes) -> bytes | None:
+def _ask(session: Asker, question: Question, within_s: float) -> bytes | None:
     call_id, pending = session.new_call()
-    session.loop.post(e.AskedOwner(call_id, to, topic, name))
-    deadline = time.monotonic_ns() + int(ANSWER_S * 1e9)
-    if not session.wait_for(call_id, pending, deadline):
-        return None
+    session.loop.post(e.AskedOwner(call_id, question.to, question.kind, question.name))
+    deadline = time.monotonic_ns() + int(within_s * 1e9)
+    try:
+        if not session.wait_for(call_id, pending, deadline):
+            return None
+    finally:
+        if not pending.done:
+            session.loop.calls.pop(call_id, None)
+            session.loop.post(e.StopWaiting(call_id))
     answer: bytes = pending.outcome.answer
     return answer

@@ -1,17 +1,29 @@
-"""A real ``concurrent.futures.Future`` of a reference's value."""
+"""A real ``concurrent.futures.Future`` of a reference's value.
+
+Who asks it for its result waits as ``get`` does, and so do those who sleep on several of them: a
+task that waits so lends its CPU.  A future that nobody waits for is no wait.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zfut import errors
+from zfut.context import running
 from zfut.core import events as e
 from zfut.core.owner.records import READY
 from zfut.refs import ObjectRef
 
 if TYPE_CHECKING:
     from zfut.session import Session
+
+HANDOVER_S = 0.01
+"""The value is known: another thread is about to hand it to the future."""
 
 
 class RefFuture(concurrent.futures.Future[Any]):
@@ -21,11 +33,16 @@ class RefFuture(concurrent.futures.Future[Any]):
         super().__init__()
         self._ref = ref
         self._zfut = session
+        self._waits: dict[int, None] = {}  # those that end if this is cancelled
+        self._caller: bytes | None = None  # the call that has left a callback here
+        self._waiters: list[Any] = _Waiters(self)  # those of concurrent.futures.wait()
         self._await()
 
     def _await(self) -> None:
         call_id, _ = self._zfut.new_call(self._finish)
-        self._zfut.loop.post(e.AwaitObjects(call_id, (self._ref.binary(),), 1, fail_fast=True))
+        ids = (self._ref.binary(),)
+        event = e.AwaitObjects(call_id, ids, 1, fail_fast=True, caller=self._caller)
+        self._zfut.loop.post(event)
 
     def _finish(self) -> None:
         object_id = self._ref.binary()
@@ -44,9 +61,94 @@ class RefFuture(concurrent.futures.Future[Any]):
         else:
             self.set_result(value)
 
+    # ---------------------------------------------------------------- waiting
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the value, or raise the error; GetTimeoutError if it takes too long."""
+        self._wait(timeout)
+        return super().result()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the error, or None if there is a value; GetTimeoutError if it takes too long."""
+        self._wait(timeout)
+        return super().exception()
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until this is done, as ``get`` waits."""
+        if timeout is not None and timeout > threading.TIMEOUT_MAX:
+            timeout = None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ids = (self._ref.binary(),)
+        while not super().done():
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = self._zfut.await_objects(ids, 1, left, fail_fast=True, opened=self._opened)
+            if ready:
+                self._zfut.loop.turn()
+                with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+                    super().exception(HANDOVER_S)
+            late = deadline is not None and time.monotonic() >= deadline
+            if (late or not ready) and not super().done():
+                raise self._zfut.timed_out((self._ref,), timeout)
+
+    def _opened(self, call_id: int) -> None:
+        calls = self._zfut.loop.calls
+        self._waits = {wait: None for wait in (*self._waits, call_id) if wait in calls}
+        if super().done():  # perhaps it was cancelled just now
+            self._zfut.end_wait(call_id)
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Call ``fn`` with this future when it is done; until then somebody waits for it."""
+        super().add_done_callback(fn)
+        if self._caller is None and not super().done():
+            self._caller = running.get().task_id
+            with contextlib.suppress(errors.SessionError):  # it is about to be done
+                self._opened(self._zfut.note_wait((self._ref.binary(),)))
+
     def cancel(self) -> bool:
         """Cancel the future, and the task if it has not started."""
         if not super().cancel():
             return False
         self._zfut.loop.post(e.Cancelled(self._ref.binary()))
+        for call_id in list(self._waits):
+            self._zfut.end_wait(call_id)
         return True
+
+    def binary(self) -> bytes:
+        """Return the ObjectID of what this is the future of."""
+        return self._ref.binary()
+
+
+class _Waiters(list[Any]):
+    """The waiters that ``concurrent.futures`` puts on a future: their events say what for."""
+
+    def __init__(self, future: RefFuture) -> None:
+        super().__init__()
+        self._future = future
+
+    def append(self, waiter: Any) -> None:
+        """Note a waiter; one waits for several futures."""
+        if not isinstance(waiter.event, _Watched):
+            waiter.event = _Watched(self._future._zfut)  # noqa: SLF001  they are one
+        waiter.event.futures.append(self._future)
+        super().append(waiter)
+
+
+class _Watched(threading.Event):
+    """What ``concurrent.futures.wait`` and ``as_completed`` sleep on."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.futures: list[RefFuture] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, and have it known what for."""
+        ids = tuple([future.binary() for future in self.futures if not future.done()])
+        call_id = 0
+        if ids and not self.is_set():
+            with contextlib.suppress(errors.SessionError):  # they are about to be done
+                call_id = self._session.note_wait(ids)
+        try:
+            return super().wait(timeout)
+        finally:
+            self._session.end_wait(call_id)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Self
 
 from zfut import errors, refs
+from zfut.context import running
 from zfut.core import events as e
 from zfut.refs import ObjectRef
 from zfut.values import ArgumentHold
@@ -106,7 +107,8 @@ class Session(Waits):
                 aio.call_soon_threadsafe(_resolve, ready)
 
         call_id, _ = self.new_call(done)
-        self.loop.post(e.AwaitObjects(call_id, (object_id,), 1, fail_fast=True))
+        caller = running.get().task_id
+        self.loop.post(e.AwaitObjects(call_id, (object_id,), 1, fail_fast=True, caller=caller))
         try:
             yield from ready
         finally:

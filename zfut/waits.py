@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zfut import errors
@@ -21,6 +23,15 @@ from zfut.waiting import Pending
 
 log = logging.getLogger("zfut")
 
+SHOWN = 3
+"""So many of the references that something waits for are spoken of."""
+
+GATHER_S = 0.3
+"""The chain of causes that a late ``get`` carries may take this long; no longer than its timeout,
+so that who asks again and again is not held up."""
+
+GATHER_MIN_S = 0.05
+
 
 class Waits(Values):
     """Waits on the calling thread, which drives the loop meanwhile."""
@@ -28,18 +39,49 @@ class Waits(Values):
     # ---------------------------------------------------------------- waiting
 
     def await_objects(
-        self, ids: tuple[bytes, ...], need: int, timeout_s: float | None, *, fail_fast: bool
+        self,
+        ids: tuple[bytes, ...],
+        need: int,
+        timeout_s: float | None,
+        *,
+        fail_fast: bool,
+        opened: Callable[[int], None] | None = None,
     ) -> bool:
-        """Wait until ``need`` of the objects are ready. Returns False if time ran out."""
+        """Wait until ``need`` of the objects are ready. Returns False if time ran out.
+
+        ``opened`` is told the number by which ``end_wait`` ends it.
+        """
         call_id, pending = self.new_call()
-        blocks = running.get().blocks and threading.get_ident() == self.thread
-        self.loop.post(e.AwaitObjects(call_id, ids, need, fail_fast, blocks))
+        now = running.get()
+        blocks = now.blocks and threading.get_ident() == self.thread
+        self.loop.post(e.AwaitObjects(call_id, ids, need, fail_fast, blocks, now.task_id))
+        if opened is not None:
+            opened(call_id)
         deadline = None
         if timeout_s is not None:
             deadline = time.monotonic_ns() + max(0, int(timeout_s * 1e9))
             if timeout_s <= 0:
                 self.loop.turn()
         return self._await(call_id, pending, deadline, ids, blocks=blocks)
+
+    def note_wait(self, ids: tuple[bytes, ...]) -> int:
+        """Somebody waits for all of these in a way of its own, until ``end_wait``."""
+        call_id, _ = self.new_call()
+        caller = running.get().task_id
+        self.loop.post(e.AwaitObjects(call_id, ids, len(ids), fail_fast=False, caller=caller))
+        return call_id
+
+    def end_wait(self, call_id: int) -> None:
+        """Nobody has to wait any more; a thread that does goes on."""
+        with self.loop.lock:
+            pending = self.loop.calls.pop(call_id, None)
+            if pending is None:
+                return
+            pending.done = True
+            if pending.event is not None:
+                pending.event.set()
+        self.loop.post(e.StopWaiting(call_id))
+        self.loop.wake()
 
     def await_room(self, submitter: bytes) -> None:
         """Wait until enough calls of this process have ended to submit more."""
@@ -119,20 +161,20 @@ class Waits(Values):
             self.config.log_blocked_get_s,
             len(waiting),
             len(ids),
-            "\n".join(self.causes(name, near=False) for name in waiting[:3]),
+            self.causes(waiting[:SHOWN]),
         )
 
     def _say_full(self) -> None:
         with self.loop.lock:
             made = (name for name, row in self._rows.items() if row.task is not None)
-            some = list(itertools.islice(made, 3))
+            some = list(itertools.islice(made, SHOWN))
         log.warning(
             "a remote() has waited %g s: %s. It goes on when a fifth of that has ended; "
             "zfut.init(pending_calls_max=..., pending_args_max_bytes=...) sets other bounds, "
             "0 for none. Some of what is unfinished:\n%s",
             self.config.log_blocked_get_s,
             self.backlog.told(),
-            "\n".join(self.causes(name, near=False) for name in some),
+            self.causes(some),
         )
 
     def get_one(self, ref: ObjectRef[Any], timeout_s: float | None, *, copy: bool) -> Any:
@@ -168,26 +210,31 @@ class Waits(Values):
     def timed_out(
         self, refs: Refs, timeout_s: float | None, total: int = 0
     ) -> errors.GetTimeoutError:
-        """Say what was waited for; ``refs`` are what is left of ``total``."""
-        waiting = [ref for ref in refs if not self.is_ready(ref.binary())]
-        what = "; ".join(
-            f"{short(ref.binary())} {self.describe(ref.binary())}" for ref in waiting[:3]
-        )
-        if waiting and timeout_s:
-            what += "\n" + self.causes(waiting[0].binary(), near=True)
-        total = total or len(refs)
-        return errors.GetTimeoutError(len(waiting), total, float(timeout_s or 0), what)
+        """Say what was waited for, and why; ``refs`` are what is left of ``total``.
+
+        Other processes are asked, but not for long, and not at all with ``timeout=0``.
+        """
+        names = [ref.binary() for ref in refs]
+        waiting = [name for name in names if not self.is_ready(name)] or names
+        what = "; ".join(f"{short(name)} {self.describe(name)}" for name in waiting[:SHOWN])
+        if len(waiting) > SHOWN:
+            what += f"; and {len(waiting) - SHOWN} more"
+        timeout_s = float(timeout_s or 0)
+        within_s = min(GATHER_S, max(timeout_s, GATHER_MIN_S)) if timeout_s else 0.0
+        with contextlib.suppress(Exception):  # the error is raised whatever becomes of its text
+            what += "\n" + self.causes(waiting[:SHOWN], within_s)
+        return errors.GetTimeoutError(len(waiting), total or len(refs), timeout_s, what)
 
     def is_ready(self, object_id: bytes) -> bool:
         """Whether the value or the error of an object is known here."""
         row = self._rows.get(object_id)
         return row is not None and row.state >= READY
 
-    def causes(self, object_id: bytes, *, near: bool) -> str:
-        """Return the chain of causes; ``near``: only what this process knows."""
+    def causes(self, names: Sequence[bytes], within_s: float | None = None) -> str:
+        """Return the chains of causes, gathered in this time; 0: what this process knows."""
         from zfut.explain import explain  # noqa: PLC0415  only where something takes long
 
-        return explain(self, object_id, near=near)
+        return explain(self, *names, within_s=within_s)
 
     def is_actor_call(self, object_id: bytes) -> bool:
         """Whether a method of an actor makes this object, as far as is known here."""

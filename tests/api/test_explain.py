@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import numpy as np
 import pytest
 
 import zfut
+from tests.cluster.leftovers import until
 from zfut.errors import GetTimeoutError
 
 pytestmark = pytest.mark.cluster
@@ -110,6 +115,162 @@ def test_a_borrowers_chain_leads_to_the_owner(tmp_path: Path) -> None:
     assert "block()" in told
     until.write_bytes(b"")
     assert zfut.get(ref, timeout=WAIT_S) == 1
+
+
+@zfut.remote(resources={"unicorn": 1})
+def never() -> None:
+    """Waits for ever: no node has that."""
+
+
+def wait_by(how: str, ref: Any) -> None:
+    match how:
+        case "get":
+            zfut.get(ref)
+        case "wait":
+            zfut.wait([ref])
+        case "future":
+            ref.future().result()
+        case "await":
+            asyncio.run(awaits(ref))
+        case "thread":
+            thread = threading.Thread(target=zfut.get, args=(ref,), daemon=True)
+            thread.start()
+            thread.join()
+
+
+async def awaits(ref: Any) -> None:
+    await ref
+
+
+@zfut.remote
+def plain(how: str) -> None:
+    wait_by(how, never.remote())
+
+
+@zfut.remote
+class Waits:
+    def __init__(self, how: str = "") -> None:
+        wait_by(how, never.remote())
+
+    def work(self, how: str) -> None:
+        wait_by(how, never.remote())
+
+
+@zfut.remote
+class Coroutines:
+    async def work(self, how: str) -> None:
+        del how
+        await never.remote()
+
+
+CALLS: dict[str, tuple[str, Callable[[str], tuple[Any, Any]]]] = {
+    "task": ("plain()", lambda how: (None, plain.remote(how))),
+    "method": ("Waits.work()", lambda how: _called(Waits.remote(), how)),
+    "thread of an actor": (
+        "Waits.work()",
+        lambda how: _called(Waits.options(max_concurrency=2).remote(), how),
+    ),
+    "coroutine": ("Coroutines.work()", lambda how: _called(Coroutines.remote(), how)),
+    "constructor": ("Waits()", lambda how: _called(Waits.remote(how), "")),
+}
+
+
+def _called(actor: Any, how: str) -> tuple[Any, Any]:
+    return actor, actor.work.remote(how)
+
+
+@pytest.mark.parametrize("how", ["get", "wait", "future", "await", "thread"])
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_chain_goes_on_through_whatever_waits_however_it_waits(kind: str, how: str) -> None:
+    name, call = CALLS[kind]
+    actor, ref = call(how)
+    told = until(
+        lambda: "unicorn" in (text := ref.explain()) and text, "what it waits for is told"
+    )
+    runs, made = told.splitlines()[-2:]
+    thread = how == "thread" and kind != "coroutine"
+    waits = "a thread of that process waits for others" if thread else "waits there for others"
+    assert name in runs
+    assert waits in runs
+    assert "made by never(), which waits for a worker" in made
+    if actor is None:
+        zfut.cancel(ref, force=True)
+    else:
+        zfut.kill(actor)
+
+
+def test_two_actors_that_call_each_other_are_seen_to() -> None:
+    @zfut.remote
+    class Calls:
+        other: Any
+
+        def meet(self, other: list[Any]) -> None:
+            self.other = other[0]
+
+        def call(self) -> Any:
+            return zfut.get(self.other.call.remote())
+
+    one, two = Calls.remote(), Calls.remote()
+    zfut.get([one.meet.remote([two]), two.meet.remote([one])], timeout=WAIT_S)
+    ref = one.call.remote()
+    told = until(lambda: "see above" in (text := ref.explain()) and text, "the ring is closed")
+    assert told.count("Calls.call() runs in process") == 2
+    assert "is queued in process" in told
+    with pytest.raises(GetTimeoutError) as late:
+        zfut.get(ref, timeout=1)
+    assert str(late.value).count("Calls.call() runs in process") == 2
+    zfut.kill(one)
+    zfut.kill(two)
+
+
+def test_a_late_get_carries_the_chain_of_the_first_few_and_says_how_many_more() -> None:
+    refs = [plain.remote("get"), *[never.remote() for _ in range(4)]]
+    until(lambda: "unicorn" in refs[0].explain(), "the task waits")
+    for wanted in (refs, refs[:1]):
+        with pytest.raises(GetTimeoutError) as late:
+            zfut.get(wanted, timeout=1)
+        text = str(late.value)
+        assert "plain() runs in process" in text
+        assert "made by never(), which waits for a worker" in text
+        assert ("and 2 more" in text) == (wanted is refs)
+    assert len(late.value.detail) < 2_000
+    with pytest.raises(GetTimeoutError) as late:
+        zfut.get(refs, timeout=0)
+    assert "plain(), which was sent to worker" in str(late.value)
+    assert "plain() runs in process" not in str(late.value), "nobody else was asked"
+    with pytest.raises(GetTimeoutError, match=r"(?s)and 2 more.*plain\(\) runs in process"):
+        next(zfut.as_completed(refs, timeout=1))
+    for ref in refs:
+        zfut.cancel(ref, force=True)
+
+
+def test_a_late_get_does_not_wait_for_a_process_that_says_nothing(tmp_path: Path) -> None:
+    begun, until_ = fifo(tmp_path / "begun"), fifo(tmp_path / "until")
+    ref = block.remote(begun, until_)
+    begun.read_bytes()
+    (pid,) = [w["pid"] for w in zfut.nodes()[0]["workers"] if w["runs"] == "block"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(GetTimeoutError, match="did not answer within") as late:
+            zfut.get(ref, timeout=0.2)
+        assert "block(), which was sent to worker" in str(late.value)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until_.write_bytes(b"")
+    assert zfut.get(ref, timeout=WAIT_S) == 1
+
+
+def test_what_cannot_be_gathered_does_not_keep_the_error_from_coming(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any, **__: Any) -> str:
+        raise RuntimeError
+
+    monkeypatch.setattr("zfut.explain.explain", broken)
+    ref = never.remote()
+    with pytest.raises(GetTimeoutError, match=r"never\(\)"):
+        zfut.get(ref, timeout=0.01)
+    zfut.cancel(ref)
 
 
 def zfut_cli(*arguments: str) -> str:

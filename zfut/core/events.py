@@ -92,7 +92,9 @@ class ValueLost(Struct, gc=False):
 class AwaitObjects(Struct, gc=False):
     """Somebody waits until ``need`` of these exist, or the first fails if ``fail_fast``.
 
-    ``blocks`` says that it is the thread that runs this worker's task.
+    ``blocks`` says that it is the thread that runs this worker's task.  ``caller`` is the call
+    that waits, empty if it is not known: a program's own code, or a thread that a call started.
+    None: nobody waits yet, there is only a future.
     """
 
     call_id: int
@@ -100,6 +102,7 @@ class AwaitObjects(Struct, gc=False):
     need: int
     fail_fast: bool
     blocks: bool = False
+    caller: bytes | None = None
 
 
 class AwaitRoom(Struct, gc=False):

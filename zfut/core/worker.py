@@ -6,10 +6,10 @@ from zfut.config import Config
 from zfut.core import events as e
 from zfut.core.effects import Complete, Effect, EndProcess
 from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.executor.telling import Telling
 from zfut.core.owner.failures import Failures
 from zfut.core.owner.machine import OwnerMachine
-from zfut.core.owner.records import FREED, PENDING, Task
-from zfut.core.owner.why import Cause, Question
+from zfut.core.owner.records import Task
 from zfut.exits import EXIT_NO_SOCKET
 from zfut.ids import is_program, short
 from zfut.wire import messages as m
@@ -21,9 +21,10 @@ class WorkerMachine:
     def __init__(self, uid: bytes, node: bytes, config: Config, failures: Failures) -> None:
         self.owner = OwnerMachine(uid, node, config, failures)
         self.executor = ExecutorMachine(self.owner)
-        self.owner.tell_task = self.tell_task
+        self.owner.tell_task = Telling(self.owner, self.executor).task
         self._stack = self.owner.tasks.stack
         self._blocking = self._stack.waits
+        self._aside = self.executor.aside
 
     def handle(self, event: e.Event | Task | bytes, now: int) -> None:  # noqa: C901, PLR0912  one for each
         """Take one event."""
@@ -58,11 +59,14 @@ class WorkerMachine:
         elif kind is e.AwaitRoom:
             self._on_await_room(event, now)  # type: ignore[arg-type]
         elif kind is e.StopWaiting:
-            self._waited(event.call_id)  # type: ignore[union-attr]
+            self._waited(event.call_id, now)  # type: ignore[union-attr]
 
     def _on_await(self, event: e.AwaitObjects, now: int) -> None:
         """The thread that runs the task waits: others may need its CPU, or what it has queued."""
-        if not event.blocks or event.call_id not in self.owner.ledger.objects.waits:
+        if event.caller is None or event.call_id not in self.owner.ledger.objects.waits:
+            return
+        if not event.blocks:
+            self._aside.begin(event.call_id, event.caller, now)
             return
         self._blocking[event.call_id] = len(self.executor.inbox.running)
         if len(self._blocking) > 1:
@@ -77,23 +81,30 @@ class WorkerMachine:
 
     def _on_await_room(self, event: e.AwaitRoom, now: int) -> None:
         """The task has submitted much and waits to submit more: its children need the CPU."""
-        if event.blocks and event.call_id in self.owner.ledger.objects.waits:
+        if event.call_id not in self.owner.ledger.objects.waits:
+            return
+        if not event.blocks:
+            self._aside.begin(event.call_id, event.submitter, now)
+        else:
             self._blocking[event.call_id] = len(self.executor.inbox.running)
             if len(self._blocking) == 1:
                 self.executor.block(now, at_once=True)
 
-    def _waited(self, call_id: int) -> None:
+    def _waited(self, call_id: int, now: int) -> None:
         """A wait is over. The CPU is taken back if none is left on the stack."""
         if call_id in self._blocking:
             del self._blocking[call_id]
             self.executor.return_nested()
             if not self._blocking:
-                self.executor.unblock()
+                self.executor.unblock(now)
+        else:
+            self._aside.end(call_id)
 
     def settle(self, now: int) -> list[Effect]:
         """Return everything that is to be done about the events so far."""
         self.executor.settle()
-        if self._blocking:
+        waits = bool(self._blocking or self._aside.waits or self.executor.blocked)
+        if waits:
             self.executor.look_at_stack()
         effects = self.owner.settle(now)
         if self.owner.borrowing.settled or self.executor.exiting:
@@ -101,7 +112,7 @@ class WorkerMachine:
             self.owner.borrowing.flush()
             self.owner.ledger.flush()
             effects += self.owner.ledger.out.take()
-        if self._blocking:
+        if waits:
             self._settle_waits(effects, now)
         return effects
 
@@ -109,7 +120,9 @@ class WorkerMachine:
         """Note which calls go on, and tell the node how those stand that wait."""
         over = [one.call_id for one in effects if type(one) is Complete]
         for call_id in over:
-            self._waited(call_id)
+            self._waited(call_id, now)
+        if self._aside.waits or not self._blocking:
+            self.executor.look_aside(now)
         self.executor.look_at_stack()
         if over:
             effects += self.owner.settle(now)
@@ -128,29 +141,6 @@ class WorkerMachine:
             ledger = self.owner.ledger
             why = f"it shared the fate of process {short(uid)}, whose objects it used"
             ledger.out.send(ledger.node, m.KillWorker(ledger.uid, why))
-
-    def tell_task(self, task_id: bytes) -> Cause:
-        """Say what a call that was sent here does, or waits for."""
-        cause = self.executor.tell(task_id)
-        if cause is not None:
-            return cause
-        objects = self.owner.ledger.objects
-        me = self.owner.ledger.uid
-        runs = f"{self.executor.name_of(task_id)} runs in process {short(me)}"
-        waits = [objects.waits[call] for call in self._blocking if call in objects.waits]
-        if any(not wait.object_ids for wait in waits):
-            runs += f", where remote() waits: {self.owner.ledger.backlog.told()}"
-        pending = [
-            Question(me, "object", name)
-            for wait in waits
-            for name in wait.object_ids
-            if name in objects.rows and objects.rows[name].state in (PENDING, FREED)
-        ]
-        if pending:
-            return Cause(f"{runs} and waits there for others", pending)
-        if self.owner.ledger.memory.waiting:
-            return Cause(f"{runs}, where a value waits for room in the store")
-        return Cause(runs)
 
     def wake_at(self) -> int | None:
         """When to hand in a Woken event."""

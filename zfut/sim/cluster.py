@@ -87,6 +87,9 @@ class Cluster:
         self.rng = rng
         self.run_call = run_call
         self.threads = Threads(self)
+        self.waits_aside: Callable[[], bool] = (
+            bool  # a task waits as a coroutine does, not in get
+        )
         self.now = rng.randrange(1 << 40)
         self.network = Network(rng, setting.latency)
         self.arena = GhostArena()

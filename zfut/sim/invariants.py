@@ -234,7 +234,7 @@ def _executor_is_empty(name: str, worker: WorkerMachine) -> None:
     require(not inbox.queue, f"{name} is left with calls: {_brief(inbox.queue)}")
     require(not inbox.running, f"{name} still runs {_brief(inbox.running)}")
     require(not worker.executor.blocked, f"{name} still says that it is blocked")
-    require(not worker.executor._held, f"{name} holds answers back")  # noqa: SLF001
+    require(not worker.executor.held, f"{name} holds answers back")
     require(not worker.executor._early, f"{name} keeps early messages")  # noqa: SLF001
 
 

@@ -297,14 +297,15 @@ class Process:
     ) -> Waits:
         """Wait until ``need`` of the objects are ready; 0: all of them, or the first failed."""
         call_id, pending = self.new_call()
-        event = e.AwaitObjects(call_id, ids, need or len(ids), not need, thread.blocks)
-        self.post(event)
-        return (yield from self._await(thread, call_id, pending, timeout_ns))
+        pending.reenters = thread.blocks and not self.cluster.waits_aside()
+        self.post(
+            e.AwaitObjects(
+                call_id, ids, need or len(ids), not need, pending.reenters, thread.cover
+            )
+        )
+        return (yield from self._await(call_id, pending, timeout_ns))
 
-    def _await(
-        self, thread: Thread, call_id: int, pending: Pending, timeout_ns: int | None
-    ) -> Waits:
-        pending.reenters = thread.blocks
+    def _await(self, call_id: int, pending: Pending, timeout_ns: int | None) -> Waits:
         if timeout_ns is not None:
             pending.deadline = self.cluster.now + timeout_ns
         pending.interruptible = True
@@ -326,8 +327,9 @@ class Process:
         if not backlog.is_full(thread.cover):
             return True
         call_id, pending = self.new_call()
+        pending.reenters = thread.blocks
         self.post(e.AwaitRoom(call_id, thread.cover, thread.blocks))
-        return (yield from self._await(thread, call_id, pending, timeout_ns))
+        return (yield from self._await(call_id, pending, timeout_ns))
 
     def get(self, thread: Thread, handles: list[Handle], timeout_ns: int | None) -> Waits:
         """Return what the references stand for, or raise the first error."""

@@ -76,7 +76,7 @@ def _lineage_is_whole(process: Process, ledger: Ledger) -> None:
     if isinstance(process.machine, WorkerMachine):  # it is claimed when the answer leaves
         if process.machine.executor.exiting == "constructor failed":
             return  # this process ends, and makes nothing again
-        for held in process.machine.executor._held.values():  # noqa: SLF001
+        for held in process.machine.executor.held.values():
             protected.update(dict.fromkeys(held[3]))
     for task in ledger.lineage.retained.values():
         for object_id in arguments(task):

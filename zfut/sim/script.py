@@ -8,6 +8,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver submit t1 t2 deps=x nested=y cpus=2 retries=0 returns=2
     driver put x [big] nested=y         driver get x y [timeout=5ms]
     driver drop x                       driver wait x y need=1
+    w1 get x aside=yes: as a coroutine of a task awaits it, or another thread gets it
     driver free x                       driver close x: drop the views of it
     driver cancel t1                    driver actor a [restarts=1 cpus=1]
     driver kill a [restart]             driver call a m1 m2 [retries=2]
@@ -369,10 +370,11 @@ class Script:
         user.handles.append(handle)
 
     def _do_get(self, user: User, words: list[str]) -> Waits:
-        options = _options(words, timeout="")
+        options = _options(words, timeout="", aside="")
         timeout_ns = _time(options["timeout"]) if options["timeout"] else None
         names = _plain(words)
         handles = [self._handle(user, name) for name in names]
+        self._cluster.waits_aside = lambda: bool(options["aside"])
         opened = yield from user.thread.process.get(user.thread, handles, timeout_ns)
         for name, one in zip(names, opened, strict=True):
             self._says(user, f"gets {name}")
@@ -381,7 +383,8 @@ class Script:
             one.handles = []
 
     def _do_wait(self, user: User, words: list[str]) -> Waits:
-        options = _options(words, need="1", timeout="")
+        options = _options(words, need="1", timeout="", aside="")
+        self._cluster.waits_aside = lambda: bool(options["aside"])
         timeout_ns = _time(options["timeout"]) if options["timeout"] else None
         handles = [self._handle(user, name) for name in _plain(words)]
         process, need = user.thread.process, int(options["need"])

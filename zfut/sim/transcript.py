@@ -27,7 +27,7 @@ HIDDEN = {
     "depth": None, "label": None, "backlog": None, "encoding": None, "run_ns": None,
     "functions": None, "trace": None, "node": None, "wish_bytes": None, "attempt": 0,
     "payload": None, "size_bytes": None, "detail": None, "key": None, "protocol": None,
-    "view": None,
+    "view": None, "caller": None,
 }  # fmt: skip
 """Fields that tell a reader nothing: always, or when they have this value."""
 

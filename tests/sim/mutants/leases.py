@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
-from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.executor.aside import Aside
+from zfut.core.executor.machine import RUNS, ExecutorMachine
 from zfut.core.node.granting import Granting
 from zfut.core.node.resources import cpu_part
 from zfut.exits import MAX_CALLS
@@ -99,3 +100,29 @@ def one_lease_of_those_lent_twice_is_enough(patch: pytest.MonkeyPatch) -> None:
 )
 def what_is_lent_twice_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Granting, "_revoke_what_was_lent_twice", nothing)
+
+
+@caught_by(
+    scenario="waits_aside_on_one_cpu",
+    expects=expects("inner runs while outer waits for it", "w2 runs inner"),
+)
+@caught_by(seeds=range(530, 540))
+def waits_aside_keep_their_cpu(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Aside, "begin", nothing)
+
+
+@caught_by(
+    scenario="waits_aside_at_the_cap",
+    expects=expects("a worker beyond the cap runs what is waited for", "w2 runs inner"),
+)
+def waits_aside_are_said_to_run(patch: pytest.MonkeyPatch) -> None:
+    def mutant(_: ExecutorMachine) -> int:
+        return RUNS
+
+    patch.setattr(ExecutorMachine, "_request_aside", mutant)
+
+
+@caught_by(seeds=range(60))
+def waits_aside_never_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Aside, "end", nothing)
+    patch.setattr(Aside, "look", nothing)

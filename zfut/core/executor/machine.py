@@ -14,11 +14,10 @@ from msgspec.structs import replace
 
 from zfut.core import events as e
 from zfut.core.effects import Close, EndProcess, InterruptCall
+from zfut.core.executor.aside import Aside
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
 from zfut.core.owner.machine import OwnerMachine
-from zfut.core.owner.why import Cause, Question
 from zfut.exits import MAX_CALLS, ORPHANED
-from zfut.ids import short
 from zfut.wire import messages as m
 from zfut.wire.specs import (
     CANCELLED,
@@ -62,6 +61,7 @@ class ExecutorMachine:
         self._owner = owner
         self._out = owner.ledger.out
         self.inbox = Inbox()
+        self.aside = Aside(self.inbox.running)
         self.bind = 0
         self.lease_owner = b""
         self.lease_id = 0
@@ -77,7 +77,7 @@ class ExecutorMachine:
         self.blocked = False
         self.told: int | None = None  # the last Blocked that still holds
         self._early: list[tuple[Early, bytes]] = []
-        self._held: dict[bytes, Held] = {}
+        self.held: dict[bytes, Held] = {}
         self._answers: dict[bytes, tuple[list[TaskResult], list[bytes]]] = {}
         self._handlers: dict[type, Callable[[e.Received], None]] = {
             m.PushTasks: self._on_push_tasks,
@@ -277,12 +277,20 @@ class ExecutorMachine:
         self.told = None
         self.push_back()
 
-    def unblock(self) -> None:
+    def unblock(self, now: int) -> None:
         """The running task goes on."""
         self.blocked_at = 0
+        if self.aside.waits:
+            self.aside.restart(now)
         if self.blocked:
             self.blocked = self._owner.tasks.stack.open = False
             self._out.send(self._owner.ledger.node, m.Unblocked())
+
+    def look_aside(self, now: int) -> None:
+        """Take the CPU back if neither the task's own thread nor anything else here waits."""
+        self.aside.look(now)
+        if self.blocked and not (self.aside.lends or self._owner.tasks.stack.waits):
+            self.unblock(now)
 
     def look_at_stack(self) -> None:
         """Note whether the call on top waits, and nothing else is about to run here."""
@@ -300,21 +308,33 @@ class ExecutorMachine:
         if not self.blocked:
             return
         stack = self._owner.tasks.stack
-        request = stack.request() if stack.open else RUNS
+        request = stack.request() if stack.open else self._request_aside()
         holds = request == 0 and self.told not in (None, RUNS)
         if request != self.told and not holds:
             self.told = request
             message = m.Blocked(max(request, 0), runs=request == RUNS)
             self._out.send(self._owner.ledger.node, message)
 
+    def _request_aside(self) -> int:
+        """Nothing may run on top: 0 if what runs here waits all the same, else RUNS."""
+        on_its_way = self._owner.tasks.stack.on_its_way(self.inbox.running)
+        return 0 if self.aside.lends and not on_its_way else RUNS
+
     def woken(self, now: int) -> None:
         """A wait has lasted long enough to give its CPU away."""
-        if self.blocked_at and not self.blocked and now >= self.blocked_at:
+        lends = self.aside.woken(now)
+        if self.blocked_at and now >= self.blocked_at:
+            lends = True
+        if lends and not self.blocked:
             self._declare_blocked()
 
     def wake_at(self) -> int | None:
         """When a wait will have lasted long enough."""
-        return self.blocked_at if self.blocked_at and not self.blocked else None
+        own = 0 if self.blocked else self.blocked_at
+        aside = self.aside.due_at
+        if aside and own:
+            return min(own, aside)
+        return own or aside or None
 
     # ---------------------------------------------------------------- answers
 
@@ -342,7 +362,7 @@ class ExecutorMachine:
             callers = borrowing.end_call(result.task_id, caller)
         if borrowing.waits_for(result.task_id):
             kept = self._keep_for_caller(caller, event.refs, callers)
-            self._held[result.task_id] = (caller, result, event.payload, callers, kept)
+            self.held[result.task_id] = (caller, result, event.payload, callers, kept)
         else:
             self._answer(caller, self._claim(result, callers), event.payload)
 
@@ -381,7 +401,7 @@ class ExecutorMachine:
         """Registrations were acknowledged: answers that waited for them go."""
         settled, self._owner.borrowing.settled = self._owner.borrowing.settled, []
         for task_id in settled:
-            held = self._held.pop(task_id, None)
+            held = self.held.pop(task_id, None)
             if held is not None:
                 caller, result, payload, callers, kept = held
                 self._answer(caller, self._claim(result, callers), payload)
@@ -446,7 +466,7 @@ class ExecutorMachine:
             self._answers.clear()
         if self._ended or not self.exiting:
             return
-        if not (self.inbox.queue or self.inbox.running or self._held):
+        if not (self.inbox.queue or self.inbox.running or self.held):
             if self.exiting in LINGERS and self._is_needed():
                 self._linger()
                 return
@@ -470,38 +490,10 @@ class ExecutorMachine:
             return True
         return any(row.borrowers or row.lineage_tokens for row in self._owner.rows.values())
 
-    def name_of(self, task_id: bytes) -> str:
-        """Return what a user calls a call that runs here."""
-        call = self.inbox.running.get(task_id)
-        if call is None:
-            return "it"
-        if call.kind == METHOD:
-            return f"{self.actor_name}.{call.method()}()"
-        name, _ = self.inbox.functions.get(call.spec.function, ("a task", b""))
-        return f"{name}()"
-
-    def tell(self, task_id: bytes) -> Cause | None:
-        """Say where a call that was sent here is; None: it runs."""
-        me = self._owner.ledger.uid
-        if task_id in self.inbox.running:
-            return None
-        for place, call in enumerate([*self.inbox.nested, *self.inbox.queue]):
-            if call.spec.task_id == task_id:
-                ahead = [Question(me, "task", name) for name in self.inbox.running]
-                text = f"it is queued in process {short(me)} behind {place + len(ahead)} calls"
-                return Cause(text, ahead)
-        if task_id in self._held:
-            waiting = self._owner.borrowing.waiting.values()
-            owners = dict.fromkeys(owner for waits, owner in waiting if waits == task_id)
-            names = ", ".join(short(owner) for owner in owners)
-            text = f"it has run; its answer waits until {names} has registered what it keeps"
-            return Cause(text, passing=True)
-        text = f"it is not in process {short(me)}: it is on its way there, or back"
-        return Cause(text, passing=True)
-
     def check(self) -> None:
         """Assert the invariants."""
         self.inbox.check()
+        self.aside.check()
 
 
 def _sender(message: Early, given: bytes) -> bytes:

@@ -95,7 +95,12 @@ class Backlog:
         share, of = RESUMED_SHARE
         self.waits[call_id] = submitter, self._own(submitter) * share // of
         self._objects.waits[call_id] = Wait(
-            call_id, 0, fail_fast=False, object_ids=(), submitter=submitter
+            call_id,
+            0,
+            fail_fast=False,
+            object_ids=(),
+            submitter=submitter,
+            caller=submitter,
         )
 
     def settle(self) -> None:

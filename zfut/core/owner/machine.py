@@ -269,6 +269,7 @@ class OwnerMachine:
     def _on_await(self, event: e.AwaitObjects) -> None:
         partial = event.need < len(event.object_ids)
         wait = Wait(event.call_id, event.need, event.fail_fast, event.object_ids, partial)
+        wait.caller = event.caller
         pending = self.ledger.objects.wait(wait)
         if not pending:
             self.ledger.out.add(Complete(event.call_id))

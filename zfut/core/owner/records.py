@@ -127,6 +127,7 @@ class Wait(Struct, gc=False):
     done: bool = False
     known: int = 0  # Stack: so many of its objects, from the first, are known
     submitter: bytes = b""  # a wait for no object: this call waits to submit more; Backlog
+    caller: bytes | None = None  # the call that waits; empty: not known; None: nobody does
 
 
 class ObjectRow(Struct, gc=False):
