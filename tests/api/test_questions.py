@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import pytest
 import zfut
 from tests.cluster.leftovers import until
 from tests.cluster.programs import Processes
+from zfut.core.owner.why import Question
 from zfut.errors import GetTimeoutError
+from zfut.explain import ask, inventory
 from zfut.session import current
 from zfut.wire import messages as m
 
@@ -28,7 +30,8 @@ def stopped(pid: int) -> Iterator[None]:
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # it was killed meanwhile
+            os.kill(pid, signal.SIGCONT)
 
 
 def asked() -> tuple[list[int], list[int]]:
@@ -47,6 +50,32 @@ def test_a_node_that_does_not_answer_in_time(base: Path) -> None:
         assert asked() == ([], [])
     assert len(zfut.nodes()) == 1, "late answers go nowhere"
     assert asked() == ([], [])
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_process_that_does_not_answer_in_time(dead: bool) -> None:  # noqa: FBT001
+    workers = zfut.nodes()[0]["workers"]
+    worker = next(one for one in workers if not one["actor"])
+    uid = bytes.fromhex(worker["uid"])
+    question = Question(uid, "task", b"")
+    with stopped(worker["pid"]):
+        for _ in range(3):
+            assert "did not answer" in ask(current(), question, 0.01).text
+        assert asked() == ([], [])
+        if dead:
+            os.kill(worker["pid"], signal.SIGKILL)
+            assert inventory(current(), uid) == []
+            assert asked() == ([], [])
+    if dead:
+        until(lambda: uid.hex() not in uids(), "another is in its place")
+    else:
+        until(lambda: "did not" not in ask(current(), question).text, "it answers again")
+    assert asked() == ([], [])
+
+
+def uids() -> list[str]:
+    """Return the names of the workers."""
+    return [worker["uid"] for worker in zfut.nodes()[0]["workers"]]
 
 
 def test_a_name_that_was_asked_for_in_vain_is_free_in_the_end(
