@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import SETTINGS, size_text
-from .table import table
+from .table import WIDTH, table
 
 if TYPE_CHECKING:
     from zfut.inventory import Held
+
+UNRECORDED = (
+    "Where each was made is not recorded: zfut.init(record_call_sites=True) does that, "
+    "or ZFUT_RECORD_CALL_SITES=1 when the node starts."
+)
 
 
 @click.command(
@@ -27,7 +34,8 @@ if TYPE_CHECKING:
 def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
     """List objects, the largest first, with what holds each of them.
 
-    Where they were made is shown for sessions with ZFUT_RECORD_CALL_SITES=1.
+    Where they were made is shown if the session records it: zfut.init(record_call_sites=True),
+    or ZFUT_RECORD_CALL_SITES=1 when its node is started.
     """
     from zfut import cycles as rings  # noqa: PLC0415
     from zfut import inventory  # noqa: PLC0415
@@ -51,14 +59,16 @@ def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        shown = cycle_lines(found["cycles"]) if cycles else lines(held)
+        width = WIDTH if sys.stdout.isatty() else inf
+        shown = cycle_lines(found["cycles"]) if cycles else lines(held, width)
         click.echo("\n".join(shown))
 
 
-def lines(held: list[Held]) -> list[str]:
+def lines(held: list[Held], width: float = WIDTH) -> list[str]:
     """Return the table of objects and a sum."""
     if not held:
         return ["No objects."]
+    sites = any(one.site for one in held)
     rows = [
         (
             one.short,
@@ -72,11 +82,12 @@ def lines(held: list[Held]) -> list[str]:
         for one in held
     ]
     headings = ["ID", "KIND", "STATE", "SIZE", "OWNER", "HELD BY", "MADE AT"]
-    if not any(one.site for one in held):
+    if not sites:
         headings.pop()
         rows = [row[:-1] for row in rows]  # type: ignore[misc]
     total = size_text(sum(one.bytes for one in held))
-    return [*table(headings, rows), "", f"{len(held)} objects, {total}"]
+    shown = [*table(headings, rows, width), "", f"{len(held)} objects, {total}"]
+    return shown if sites else [*shown, UNRECORDED]
 
 
 def cycle_lines(groups: list[list[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Plain tables for a terminal: text to the left, numbers to the right, at most 100 columns."""
+"""Plain tables: text to the left, numbers to the right, on a terminal at most 100 columns."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ CELL_MIN = 6
 """A column is not made narrower than this."""
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], width: float = WIDTH
+) -> list[str]:
     """Return the lines of a table; the widest columns give way if it would be too wide."""
     cells = [[_text(cell) for cell in row] for row in rows]
     widths = [
         max(len(line[column]) for line in [list(headings), *cells])
         for column in range(len(headings))
     ]
-    room = WIDTH - len(GAP) * (len(headings) - 1)
+    room = width - len(GAP) * (len(headings) - 1)
     while sum(widths) > room and max(widths) > CELL_MIN:
         widths[widths.index(max(widths))] -= 1
     numeric = [

@@ -22,6 +22,9 @@ from zfut.actors.user_code import CancelInterrupt, Runner
 from zfut.core.executor.inbox import TASK
 from zfut.errors import TaskError, UnpicklableExceptionError
 from zfut.task_errors import (
+    BRIEF_CHARS,
+    Failure,
+    brief_failure,
     capture,
     decode_failure,
     dependency_failed,
@@ -507,3 +510,21 @@ def test_importing_this_is_cheap() -> None:
     code = f"import sys, zfut.task_errors; sys.exit(str(sorted({heavy} & set(sys.modules))))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)  # noqa: S603
     assert done.stderr.decode().strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        (Failure("ValueError", "no\nmore"), "ValueError: no"),
+        (Failure("ValueError"), "ValueError"),
+        (Failure("ValueError", "x" * 500), "ValueError: " + "x" * (BRIEF_CHARS - 15) + "..."),
+        (Failure(system="TaskCancelledError", fields=("f",)), "f() was cancelled."),
+        (Failure(system="TaskCancelledError", fields=(1, 2)), "TaskCancelledError"),
+        (Failure(system="NoSuchError"), "unknown error 'NoSuchError'"),
+    ],
+    ids=["first line", "no message", "too long", "zfut's own", "other fields", "unknown"],
+)
+def test_a_failure_in_one_line(failure: Failure, line: str) -> None:
+    said = brief_failure(encode_failure(failure))
+    assert said == line or (failure.system == "NoSuchError" and line in said)
+    assert "\n" not in said

@@ -18,6 +18,7 @@ from zfut.core import events as e
 from zfut.refs import ObjectRef
 from zfut.values import ArgumentHold
 from zfut.waits import Waits
+from zfut.wire import messages as m
 from zfut.wire.specs import Address
 
 if TYPE_CHECKING:
@@ -143,14 +144,28 @@ class Session(Waits):
     # ---------------------------------------------------------------- asking the node
 
     def ask(self, make: Callable[[int], Any], timeout_s: float = 30.0) -> Any:
-        """Send the node a question that carries the call's number, and return its answer."""
+        """Send the node a question that carries the call's number, and return its answer.
+
+        Raises GetTimeoutError if none comes in time: the question is withdrawn.
+        """
         self.check_open()
         call_id, pending = self.new_call()
-        self.loop.post(e.Asked(call_id, make(call_id)))
+        message = make(call_id)
+        self.loop.post(e.Asked(call_id, message))
         deadline = time.monotonic_ns() + int(timeout_s * 1e9)
-        if not self.wait_for(call_id, pending, deadline):
-            raise errors.GetTimeoutError(1, 1, timeout_s, "the node manager did not answer")
+        try:
+            if not self.wait_for(call_id, pending, deadline):
+                raise errors.GetTimeoutError(1, 1, timeout_s, "the node manager did not answer")
+        finally:
+            if not pending.done:
+                self._withdraw(call_id, message)
         return pending.outcome
+
+    def _withdraw(self, call_id: int, message: m.Message) -> None:
+        """Nobody waits for the node's answer, though the tables may."""
+        self.loop.calls.pop(call_id, None)
+        if not isinstance(message, m.RegisterName):  # the answer tells whose the name is
+            self.loop.post(e.StopWaiting(call_id))
 
 
 def _resolve(future: Any) -> None:

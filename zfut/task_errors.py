@@ -39,6 +39,7 @@ from zfut.untrusted import (
 __all__ = [
     "UNTOLD",
     "Failure",
+    "brief_failure",
     "capture",
     "decode_failure",
     "dependency_failed",
@@ -54,6 +55,9 @@ UNTOLD = encode_failure(
     )
 )
 """The answer of a call whose failure could not be told in any other way."""
+
+BRIEF_CHARS = 200
+"""A line about an error is cut here."""
 
 READ_ONLY_NOTE = (
     "An array from zfut is shared, read-only memory. "
@@ -213,6 +217,23 @@ def describe_failure(failure: bytes) -> str:
     told = TaskError(read.type_name, read.message, read.hops)
     told._zfut_apart = read.why  # noqa: SLF001  one of ours
     return str(told)
+
+
+def brief_failure(failure: bytes) -> str:
+    """Return one line: what went wrong, and for a task's own error where, without advice."""
+    read = _read(failure)
+    if read.system:
+        try:
+            return _first_line(_system_error(read).fact())
+        except (AttributeError, TypeError, ValueError):  # fields of another kind than it takes
+            return read.system
+    where = f"{read.hops[-1].place()}: " if read.hops else ""
+    return where + _first_line(f"{read.type_name}: {read.message.lstrip()}").rstrip(": ")
+
+
+def _first_line(text: str) -> str:
+    line = text.partition("\n")[0]
+    return line if len(line) <= BRIEF_CHARS else f"{line[: BRIEF_CHARS - 3]}..."
 
 
 def _system_error(failure: Failure) -> ZfutError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,11 @@ import pytest
 
 import zfut
 from tests.cluster.leftovers import ended, until
+from zfut.core.owner.why import Question
 from zfut.errors import ActorDiedError, TaskCancelledError
+from zfut.explain import ask
+from zfut.ids import TASK_BYTES
+from zfut.session import current
 
 pytestmark = pytest.mark.cluster
 
@@ -398,6 +404,61 @@ def test_one_of_many_callers_dies_and_the_others_go_on() -> None:
         zfut.get(dies, timeout=20)
     zfut.get(worker.lift.remote())
     assert zfut.get(lives, timeout=20) == "mine"
+
+
+@zfut.remote(num_cpus=0, max_concurrency=2)
+class Gated:
+    def __init__(self) -> None:
+        self.began: list[str] = []
+
+    async def enter(self, who: str, gate: Path | None = None) -> str:
+        self.began.append(who)
+        if gate is not None:
+            gate.with_suffix(".begun").touch()
+            await asyncio.to_thread(gate.read_bytes)
+        return who
+
+    async def seen(self) -> list[str]:
+        return self.began
+
+
+@zfut.remote(num_cpus=0, max_retries=0)
+def calls_many(actor: Any, who: str, told: Path, *, die: bool) -> object:
+    refs = [actor.enter.remote(who) for _ in range(10)]
+    while "is queued in process" not in refs[-1].explain():
+        pass
+    told.write_bytes(refs[-1].binary())
+    told.rename(told.with_suffix(".queued"))
+    if die:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return zfut.get(refs)
+
+
+def test_the_unstarted_calls_of_a_dead_caller_are_dropped_and_the_others_run(
+    tmp_path: Path,
+) -> None:
+    gates = [tmp_path / "one", tmp_path / "two"]
+    for gate in gates:
+        os.mkfifo(gate)
+    actor = Gated.remote()
+    holds = [actor.enter.remote("program", gate) for gate in gates]
+    until(lambda: all(gate.with_suffix(".begun").exists() for gate in gates), "both are in")
+    lives = [calls_many.remote(actor, who, tmp_path / who, die=False) for who in ("ann", "bob")]
+    for who in ("ann", "bob"):
+        until((tmp_path / f"{who}.queued").exists, "its calls are queued")
+    dies = calls_many.remote(actor, "eve", tmp_path / "eve", die=True)
+    with pytest.raises(zfut.errors.WorkerCrashedError):
+        zfut.get(dies, timeout=20)
+    dropped = (tmp_path / "eve.queued").read_bytes()
+    (uid,) = [w["uid"] for w in zfut.nodes()[0]["workers"] if w["actor"]]
+    question = Question(bytes.fromhex(uid), "task", dropped[:TASK_BYTES])
+    until(lambda: "is queued" not in ask(current(), question).text, "the actor has dropped it")
+    for gate in gates:
+        gate.write_bytes(b"")
+    assert zfut.get(holds, timeout=20) == ["program"] * 2
+    assert zfut.get(lives, timeout=20) == [["ann"] * 10, ["bob"] * 10]
+    seen = zfut.get(actor.seen.remote(), timeout=20)
+    assert sorted(seen) == ["ann"] * 10 + ["bob"] * 10 + ["program"] * 2
 
 
 def test_await_in_the_programs_own_loop() -> None:

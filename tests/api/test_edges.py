@@ -233,8 +233,9 @@ def test_a_small_argument_is_kept_for_what_was_made_from_it() -> None:
     assert zfut.get(made, timeout=WAIT_S)[0] == 4
 
 
-def test_a_lost_result_of_an_actor_that_has_ended_says_so() -> None:
-    maker = Maker.remote()
+@pytest.mark.parametrize("restarts", [0, 3])
+def test_a_lost_result_of_an_actor_that_has_ended_says_so(restarts: int) -> None:
+    maker = Maker.options(max_restarts=restarts).remote()
     ref = maker.array.options(max_task_retries=3).remote()
     zfut.wait([ref], timeout=WAIT_S)
     pid = zfut.get(maker.pid.remote(), timeout=WAIT_S)

@@ -16,3 +16,7 @@ class WordedFailures:
         """Return the failure that raises the zfut error of class ``kind``."""
         error = errors.ZfutError.by_name[kind](*fields)
         return task_errors.encode_error(error)
+
+    def brief(self, failure: bytes) -> str:
+        """Say in one line what went wrong."""
+        return task_errors.brief_failure(failure)

@@ -87,6 +87,10 @@ class SymbolicFailures:
         """Return the failure of this kind."""
         return _encode([kind, *fields])
 
+    def brief(self, failure: bytes) -> str:
+        """Name the kind."""
+        return str(read_failure(failure)[0])
+
 
 def raised(number: int) -> bytes:
     """Return the failure of a call whose user code raised."""

@@ -13,3 +13,6 @@ class Failures(Protocol):
 
     def system(self, kind: str, *fields: object) -> bytes:
         """Return the failure that raises the zfut error of class ``kind`` with these fields."""
+
+    def brief(self, failure: bytes) -> str:
+        """Say in one line what went wrong."""

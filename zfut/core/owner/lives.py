@@ -60,6 +60,9 @@ class Lives:
         actor = self._actors.actors[task.task_id]
         actor.creation = task
         actor.restarts_left = task.creation.max_restarts
+        handle = self._ledger.objects.rows.get(handle_id(task.task_id))
+        if handle is not None:
+            handle.site = task.site
 
     def request(self, task: Task) -> None:
         """The constructor's arguments are ready: ask for a worker, for life."""

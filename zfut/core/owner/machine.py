@@ -161,7 +161,8 @@ class OwnerMachine:
                 if task.site:
                     row.site = task.site
             for index in range(2, count + 1):
-                rows[task.task_id + index.to_bytes(4, "big")] = ObjectRow(task=task, local=1)
+                row = ObjectRow(task=task, local=1, site=task.site)
+                rows[task.task_id + index.to_bytes(4, "big")] = row
         if task.nested:
             for object_id, owner in task.nested:
                 self.ledger.hold_argument(object_id, owner)

@@ -70,11 +70,25 @@ class Why:
         if row is None or (row.owner is not None and row.state in (PENDING, FREED)):
             if owner in self._ledger.dead:
                 return Cause(f"{name}: its owner {short(owner)} is dead", passing=True)
-            text = f"{name} belongs to process {short(owner)}, which has not said its value"
+            text = f"{name} belongs to process {short(owner)}"
+            if row is not None:
+                text += ", which has not said its value"
             return Cause(text, [Question(owner, "object", object_id)])
         if row.task is not None:
             return self._task(row.task, name)
-        return Cause(f"{name} is {_state(row)}")
+        return Cause(f"{name} {self._state(row)}")
+
+    def _state(self, row: ObjectRow) -> str:
+        if row.freed and row.state == FAILED:
+            return f"is freed by zfut.free(){_withheld(row)}"
+        if row.state == FAILED:
+            failure = row.value if isinstance(row.value, bytes) else b""
+            return f"has failed: {self._ledger.failures.brief(failure)}"
+        if row.state == FREED:
+            return "is let go; it is made again when it is needed"
+        if row.state == PENDING:
+            return "is pending, and nothing here makes it"
+        return f"is ready ({STATE_NAMES[row.state].lower()}, {_bytes(row)} bytes)"
 
     def _task(self, task: Task, name: str) -> Cause:
         called = f"{name} is made by {task.template.name}()"
@@ -201,18 +215,6 @@ def read_answer(data: bytes) -> Cause:
 def amounts(demand: Demand) -> str:
     """Word what a task asks for."""
     return ", ".join(f"{kind}:{amount / 10_000:g}" for kind, amount in demand) or "no resources"
-
-
-def _state(row: ObjectRow) -> str:
-    if row.freed and row.state == FAILED:
-        return f"freed by zfut.free(){_withheld(row)}"
-    if row.state == FAILED:
-        return "failed"
-    if row.state == FREED:
-        return "let go; it is made again when it is needed"
-    if row.state == PENDING:
-        return "pending, and nothing here makes it"
-    return f"ready ({STATE_NAMES[row.state].lower()}, {_bytes(row)} bytes)"
 
 
 def _withheld(row: ObjectRow) -> str:
