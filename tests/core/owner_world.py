@@ -184,10 +184,10 @@ class World:
             case m.FreeMemory(offsets) | m.FreeClaimed(offsets):
                 self.freed.extend(offsets)
             case m.ClaimMemory(number=number):
-                self.claims.append(message)
                 if number:
                     self.claiming.append(number)
-                else:
+                else:  # the answer to a death: all that is needed
+                    self.claims.append(message)
                     self.claims_owed -= 1
             case m.FenceProcess(uid):
                 assert uid not in self.fences
