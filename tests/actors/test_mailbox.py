@@ -19,12 +19,19 @@ import pytest
 import zmq
 
 from tests.cluster.leftovers import Footprint, assert_unchanged, new_base, until
-from zfut.actors.mailbox import HELLO_MAX_BYTES, Mailbox, socket_path
+from zfut.actors.mailbox import HELLO_MAX_BYTES, Mailbox, join_header, socket_path
 from zfut.actors.places import IPC_PATH_MAX
 from zfut.core.events import Received
 from zfut.errors import SessionError
 from zfut.wire import messages as m
-from zfut.wire.codec import decode_to_node, decode_to_owner, encode, route, route_prefix
+from zfut.wire.codec import (
+    ROUTE_BYTES,
+    decode_to_node,
+    decode_to_owner,
+    encode,
+    route,
+    route_prefix,
+)
 
 KEY = b"k" * 32
 FRAME_MAX = 1 << 20
@@ -339,13 +346,25 @@ def test_nothing_in_zeromq_ends_a_connection_by_itself(make: Make) -> None:
     assert bob._router.getsockopt(zmq.RCVHWM) == 0
 
 
-def test_a_header_beyond_the_bound_is_lost_and_nothing_else(make: Make) -> None:
-    """The only message that two living processes can lose: see docs/invariants.md."""
+@pytest.mark.parametrize("payload", [b"", b"p", b"q" * (FRAME_MAX + 1)])
+def test_a_header_beyond_the_bound_travels_in_several_frames(
+    make: Make, payload: bytes
+) -> None:
     alice, bob = make(ALICE), make(BOB)
-    for why in ("1", "2", "x" * (2 * FRAME_MAX), "4", "5"):
-        alice.send(BOB, m.NodeStops(why))
-    got = [received.message for received in take(bob, 5)]
-    assert got[1:] == [m.NodeStops(why) for why in ("1", "2", "4", "5")]
+    words = ("1", "2", "x" * (2 * FRAME_MAX), "y" * FRAME_MAX, "5")
+    for why in words:
+        alice.send(BOB, m.NodeStops(why), (payload,) if payload else ())
+    got = take(bob, 1 + len(words))[1:]
+    assert [received.message for received in got] == [m.NodeStops(why) for why in words]
+    assert {received.payload for received in got} == {payload}
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [[], [b""], [b"\0\0\0\1"], [b"\0\0\0\2", b"x"], [b"\xff" * 4, b"x"], [b"\0\0\0\0", b"x"]],
+)
+def test_a_long_header_that_is_not_whole_is_no_message(rest: list[bytes]) -> None:
+    assert join_header([ALICE, bytes(ROUTE_BYTES), *rest]) is None
 
 
 def test_bytes_that_are_no_zeromq(make: Make, base: Path) -> None:

@@ -84,7 +84,9 @@ takes is dropped, counted and logged once. Nobody answers it.
 
 A message is one or two frames. The first is the route, 25 bytes, and directly after it the
 header. The second is the payload; it is left out when there is none. (A ROUTER adds the
-sender's process id before them.)
+sender's process id before them.) No frame is larger than `message_max_bytes`. A longer payload is cut
+into several frames. For a longer header the first frame is the route alone, the second is a
+number, 4 bytes big endian, of the frames that follow and together are the header.
 """
 
 READING = """\
