@@ -327,7 +327,7 @@ def test_shutdown_ends_running_tasks_and_every_thread_that_waits(tmp_path: Path)
     ]
     with ThreadPoolExecutor(6) as pool:
         waits = [pool.submit(wait) for wait in (*waits_for, *waits_for)]
-        until(lambda: len(session.loop.calls) == 6, "all wait")
+        until(lambda: len(session.loop.calls) == 8, "all wait, and so do the two futures")
         zfut.shutdown()
         for wait in waits:
             with pytest.raises(SessionError, match="shut down"):
