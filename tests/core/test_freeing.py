@@ -344,6 +344,24 @@ def test_freed_while_it_is_made_again_for_another() -> None:
     assert_freed(bench, root)
 
 
+def test_an_actor_is_not_sent_what_is_freed_in_the_turn_of_the_call() -> None:
+    bench = Desk()
+    made = bench.submit()
+    actor_id, actor_at = OTHER + bytes(8), b"a" * 16
+    template = Template(b"", "A.m", b"", (), max_retries=0)
+    calls = []
+    for number, deps in ((91, ()), (92, ((0, made, Address(OWNER)),))):
+        task = Task(OWNER + number.to_bytes(8, "big"), template, b"args", 1, 1, deps)
+        task.actor_id, task.actor_owner, task.method = actor_id, Address(OTHER), b"m"
+        calls.append(task)
+    bench.step(calls[0])
+    bench.step(e.Received(OTHER, m.ActorMoved(actor_id, 0, "alive", actor_at)))
+    bench.machine.handle(calls[1], 0)
+    bench.machine.handle(e.ObjectsFreed((made,)), 0)
+    bench.machine.settle(0)
+    assert bench.failure(calls[1].task_id + b"\0\0\0\1")[0] == "Dependency"
+
+
 def test_a_queued_call_fails_and_one_that_waits_for_another_argument_too() -> None:
     bench = Desk()
     first = bench.submit()

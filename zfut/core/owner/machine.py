@@ -115,12 +115,12 @@ class OwnerMachine:
 
     def _settle_tables(self, now: int) -> None:
         ledger = self.ledger
-        if ledger.unblocked:
-            self._route_unblocked()
         if ledger.handles_gone:
             self.lives.handles_gone()
         if ledger.withheld.due:
             self.freeing.settle()
+        if ledger.unblocked:  # before anything is sent: what it takes may be freed
+            self._route_unblocked()
         if self.calls.actors.dirty:
             self.calls.settle()
         if self.tasks.submission.dirty:
