@@ -131,6 +131,8 @@ class Ledger:
             row.views -= 1
             if row.freed:
                 self.withheld.due[object_id] = None
+            elif row.spent is not None and not row.views:
+                self._let_place_go(row)
         self.drop(object_id)
 
     def hold_argument(self, object_id: bytes, owner: Address) -> ObjectRow:
@@ -240,11 +242,7 @@ class Ledger:
 
     def forget_value(self, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """The value is not needed, or lost. Returns what it held as the last."""
-        place, row.spent = row.place(), None
-        if place is not None and row.owner is None:
-            self.free_memory(place)
-        elif place is not None and self.is_claimed(row, place):
-            self._to_unclaim.append(place.offset)
+        self._let_place_go(row)
         contains, row.contains = row.contains, ()
         if row.state in (STORED, INLINE):
             row.state, row.value = FREED, None
@@ -269,6 +267,14 @@ class Ledger:
                 if not inner.in_use():
                     unheld.append((inner_id, inner))
         return unheld
+
+    def _let_place_go(self, row: ObjectRow) -> None:
+        """Nobody reads the value here any more."""
+        place, row.spent = row.place(), None
+        if place is not None and row.owner is None:
+            self.free_memory(place)
+        elif place is not None and self.is_claimed(row, place):
+            self._to_unclaim.append(place.offset)
 
     def is_claimed(self, row: ObjectRow, place: Stored) -> bool:
         """Whether we have claimed the memory of a borrowed value: its owner or writer died."""
