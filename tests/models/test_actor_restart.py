@@ -25,6 +25,7 @@ class Caller(NamedTuple):
     failed: frozenset[int] = frozenset()
     tries: tuple[int, ...] = (0,) * CALLS
     life: int = 0
+    stale: bool = False  # it took an answer of a life that it knew to be over
 
 
 class World(NamedTuple):
@@ -112,7 +113,8 @@ def _talk(world: World, rules: Rules, who: int, caller: Caller) -> Iterator[Worl
             yield left
         else:
             sent = tuple(other for other in caller.sent if other != call)
-            after = caller._replace(sent=sent, done=caller.done | {call})
+            stale = caller.stale or life != caller.life
+            after = caller._replace(sent=sent, done=caller.done | {call}, stale=stale)
             yield left._replace(callers=swap(left, who, after))
 
 
@@ -149,6 +151,8 @@ def broken(world: World, rules: Rules) -> str:
             if times > 1 + rules.retries:
                 return "a call runs more often than it may"
     for caller in world.callers:
+        if caller.stale:
+            return "an answer of a life that is over is taken"
         if caller.done & caller.failed or caller.done & set(caller.waiting):
             return "a call that was answered is not at rest"
     return ""
@@ -187,6 +191,7 @@ def test_the_rules_hold_in_every_state(retries: int) -> None:
         (Rules(0, waits_for_certain_death=False), "it lives twice"),
         (Rules(1, again_goes_first=False), "calls of one caller start out of order"),
         (Rules(1, keeps_answered=False), "a call that was answered is not at rest"),
+        (Rules(1, fences_the_dead=False), "an answer of a life that is over is taken"),
     ],
 )
 def test_a_broken_rule_is_found(rules: Rules, wrong: str) -> None:
