@@ -131,3 +131,19 @@ def test_a_seed_that_fails_says_how_to_run_it_again(
     assert "seed 7: it has not ended after 5 turns" in printed
     assert "again: python -m zfut.sim --seed 7" in printed
     assert "driver" in printed
+
+
+FOUND = [
+    (180, 0.0),
+    (7_003_506, 0.0),
+    (6_500_053, FREES),
+    (6_500_485, FREES),
+    (7_200_879, FREES),
+]
+"""Wide seeds that once found a fault of the machines, and how often they free."""
+
+
+@pytest.mark.parametrize(("seed", "frees"), FOUND)
+def test_seeds_that_found_something_find_nothing(seed: int, frees: float) -> None:
+    outcome = run_seed(seed, frees=frees, wide=True)
+    assert not outcome.violation, outcome.violation

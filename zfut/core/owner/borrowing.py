@@ -327,11 +327,11 @@ class Borrowing:
     def _cover_ended(self, object_id: bytes, row: ObjectRow) -> None:
         covered = self._ledger.covered
         inner = [name for name in covered.pop(object_id, ()) if self._needs_cover(name)]
-        above = [held for held in covered.values() if object_id in held]
-        for held in above:  # what protected the value protects what is in it
-            held.update(dict.fromkeys(inner))
-        for inner_id in inner:
-            if not any(inner_id in held for held in covered.values()):
+        above = [name for name, held in covered.items() if object_id in held]
+        for name in above:  # what protected the value protects what is in it
+            covered[name].update(dict.fromkeys(inner))
+        if all(name.startswith(self._ledger.uid) for name in above):  # else it is not our own
+            for inner_id in inner:
                 self._register(inner_id, self._ledger.objects.rows[inner_id], object_id)
         if row.owner is None:
             return
