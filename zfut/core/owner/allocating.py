@@ -24,10 +24,11 @@ class Allocating:
         request = self._memory.wait(event.call_id, event.size_bytes, event.owner)
         self._ledger.out.send(self._ledger.node, request)
 
-    def free(self, offsets: tuple[int, ...]) -> None:
-        """An owner needs no more what was written here for it."""
+    def free(self, owner: bytes, offsets: tuple[int, ...]) -> None:
+        """An owner needs no more what was written here for it, and for nobody else."""
         for offset in offsets:
-            self._memory.free(offset)
+            if self._memory.written_for.get(offset) == owner:
+                self._memory.free(offset)
         self._serve(self._memory.serve_waiting())
 
     def on_message(self, message: m.MemoryLent | m.MemoryRefused | m.ReclaimMemory) -> None:

@@ -343,7 +343,7 @@ class OwnerMachine:
                 self.tasks.on_pushed_back(sender, message)
                 self.calls.on_pushed_back(sender, message)
             case m.FreeMemory(offsets):
-                self.allocating.free(offsets)
+                self.allocating.free(sender, offsets)
             case m.ProcessDied():
                 self._deaths.append(message)  # what it said before may come after it
             case m.ProcessFenced(uid):
