@@ -86,7 +86,7 @@ class Actors:
             if task.waiting_on and not task.again:
                 break
             queue.popleft()
-            if task.cancelled or task.over:
+            if task.given_up():
                 continue
             if task.waiting_on:
                 passed.append(task)

@@ -29,13 +29,13 @@ class Allocating:
         for offset in offsets:
             if self._memory.written_for.get(offset) == owner:
                 self._memory.free(offset)
-        self._serve(self._memory.serve_waiting())
+        self._ledger.give_room(self._memory.serve_waiting())
 
     def on_message(self, message: m.MemoryLent | m.MemoryRefused | m.ReclaimMemory) -> None:
         """The node answers, or wants back what is unused."""
         match message:
             case m.MemoryLent(request, offset, size_bytes):
-                self._serve(self._memory.lent(request, offset, size_bytes))
+                self._ledger.give_room(self._memory.lent(request, offset, size_bytes))
             case m.MemoryRefused(request, why):
                 if self._memory.refused(request):
                     self._ledger.out.add(Complete(request, why))
@@ -44,7 +44,3 @@ class Allocating:
                 if size_bytes:
                     pieces = self._memory.give_back(size_bytes)
                     self._ledger.out.send(self._ledger.node, m.ReturnMemory(tuple(pieces)))
-
-    def _serve(self, served: list[tuple[int, int]]) -> None:
-        for call_id, offset in served:
-            self._ledger.out.add(Complete(call_id, offset))

@@ -404,13 +404,17 @@ class Ledger:
     def _share_memory(self) -> None:
         """What is free here serves those who wait here first, then others."""
         memory = self.memory
-        for call_id, offset in memory.serve_waiting():
-            self.out.add(Complete(call_id, offset))
+        self.give_room(memory.serve_waiting())
         free = memory.extents.free_bytes if memory.scarce else 0
         pieces = memory.give_back(free) if free else []
         withdrawn, memory.withdrawn = memory.withdrawn, []
         if pieces or withdrawn:
             self.out.send(self.node, m.ReturnMemory(tuple(pieces), tuple(withdrawn)))
+
+    def give_room(self, served: list[tuple[int, int]]) -> None:
+        """These calls waited for memory, and have it."""
+        for call_id, offset in served:
+            self.out.add(Complete(call_id, offset))
 
     def _flush_frees(self) -> None:
         for uid, offsets in self._to_free.items():
