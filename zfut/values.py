@@ -28,20 +28,35 @@ _PackedArgs = tuple[
 
 
 class ArgumentHold:
-    """Knows whether the views of one argument are gone; called when the last one is."""
+    """Knows whether the views of one argument are gone; called when the last one is.
 
-    __slots__ = ("_drop", "counted", "released", "stored")
+    The last view may go at any moment, on any thread: whoever takes the event out tells it, once.
+    """
+
+    __slots__ = ("_drop", "_due", "released", "stored")
 
     def __init__(self, stored: Stored, drop: Callable[[e.ViewClosed], None]) -> None:
         self.stored = stored
         self.released = False
-        self.counted = False
         self._drop = drop
+        self._due: list[e.ViewClosed] = []
 
     def __call__(self) -> None:
-        if self.counted:
-            self._drop(e.ViewClosed(self.stored.object_id))
         self.released = True
+        self._tell()
+
+    def count(self) -> None:
+        """The views are counted as a use of the object: its end is to be told."""
+        self._due.append(e.ViewClosed(self.stored.object_id))
+        if self.released:
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            closed = self._due.pop()
+        except IndexError:
+            return
+        self._drop(closed)
 
 
 class Values(Binding):
@@ -321,12 +336,11 @@ class Values(Binding):
             with self.loop.lock:
                 row = self._rows.get(object_id)
                 gone = row is not None and row.value is not stored
-                covered = row is None or not (row.owner is None or row.registered())
-                if row is not None and not (gone or covered):
+                if row is not None and not gone:  # what protects it protects its views
                     row.local += 1
                     row.views += 1
             if not gone:
-                if covered:
+                if row is None:
                     self.loop.post(e.ViewArrived(stored, cover.get()))
                 place, size_bytes = stored.offset, stored.size_bytes
                 view: Any = self.store.read(place, size_bytes, lambda: drop(closed))
@@ -354,11 +368,8 @@ class Values(Binding):
         """The call is over: views of its arguments that live on are uses of their objects."""
         for hold in holds:
             if not hold.released:
-                stored = hold.stored
-                self.loop.post(e.ViewArrived(stored, task_id))
-                hold.counted = True
-                if hold.released:
-                    self.loop.drop(e.ViewClosed(stored.object_id))
+                self.loop.post(e.ViewArrived(hold.stored, task_id))
+                hold.count()
 
 
 def _nothing() -> None:

@@ -55,7 +55,7 @@ def settled(session: zfut.Session) -> dict[str, int]:
         tables = {
             "rows": len(owner.rows),
             "waits": len(ledger.objects.waits),
-            "covered": len(ledger.covered),
+            "covered": len(ledger.covers),
             "actors": len(owner.calls.actors.actors),
             "actors by worker": len(owner.calls.actors.by_worker),
             "calls": len(session.loop.calls),

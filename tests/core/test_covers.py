@@ -28,7 +28,7 @@ def who_has_found_it() -> OwnerMachine:
 def test_the_call_that_brought_the_value_protects_what_is_in_it() -> None:
     me = who_has_found_it()
     assert m.RegisterBorrows not in said(me.step(OUTER, 0), OWNER)
-    assert INNER in me.ledger.covered[FIRST]
+    assert FIRST in me.ledger.covers.over(INNER)
 
 
 def test_another_call_that_brought_it_too_may_live_on_our_own_hold() -> None:

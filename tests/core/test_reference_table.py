@@ -355,7 +355,7 @@ class ReferenceTable(RuleBasedStateMachine):
         assert not pair.machine.rows
         assert not self.world.tokens
         assert not pair.machine.borrowing.waiting
-        assert not pair.machine.ledger.covered
+        assert not pair.machine.ledger.covers
 
 
 @pytest.mark.timeout(600)  # what fails is made smaller first

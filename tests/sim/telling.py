@@ -78,10 +78,10 @@ def honest(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def first_catch(seeds: range, frees: float = 0.0) -> tuple[int, str]:
+def first_catch(seeds: range, frees: float = 0.0, walks: float = 0.0) -> tuple[int, str]:
     """Return the first seed that breaks a rule, and how; needs ``honest`` in place."""
     for seed in seeds:
-        violation = run_seed(seed, STEPS, frees).violation
+        violation = run_seed(seed, STEPS, frees, walks).violation
         if violation:
             return seed, violation
     return -1, ""

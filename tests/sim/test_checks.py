@@ -82,7 +82,7 @@ def the_last_one_gets_the_name(patch: pytest.MonkeyPatch) -> None:
 
 def a_call_ends_without_a_registration(patch: pytest.MonkeyPatch) -> None:
     def mutant(self: Borrowing, task_id: bytes, _: bytes) -> list[bytes]:
-        self._ledger.covered.pop(task_id, None)
+        self._ledger.covers.take(task_id)
         return []
 
     patch.setattr(Borrowing, "end_call", mutant)
@@ -93,10 +93,10 @@ def one_cover_stands_in_for_another(patch: pytest.MonkeyPatch) -> None:
     right = Borrowing.end_call
 
     def mutant(self: Borrowing, task_id: bytes, caller: bytes) -> list[bytes]:
-        covered = self._ledger.covered
-        others = [name for call, held in covered.items() if call != task_id for name in held]
-        for name in others:
-            covered.get(task_id, {}).pop(name, None)
+        covers = self._ledger.covers
+        for name, way in covers.take(task_id).items():
+            if not covers.over(name):
+                covers.add(task_id, (name,), way)
         return right(self, task_id, caller)
 
     patch.setattr(Borrowing, "end_call", mutant)

@@ -54,7 +54,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Catch], None]:
 def test_seeds_catch(catch: Catch, broken: Callable[[Catch], None]) -> None:
     assert catch.seeds is not None
     broken(catch)
-    seed, _ = first_catch(catch.seeds, catch.frees)
+    seed, _ = first_catch(catch.seeds, catch.frees, catch.walks)
     assert seed >= 0, f"no seed of {catch.seeds} sees that {catch.name}"
 
 
@@ -82,15 +82,15 @@ def test_a_test_catches(catch: Catch, broken: Callable[[Catch], None]) -> None:
 
 # ------------------------------------------------------------------ what a catch is worth
 
-RANGES = dict.fromkeys((catch.seeds, catch.frees) for catch in IN_SEEDS)
+RANGES = dict.fromkeys((catch.seeds, catch.frees, catch.walks) for catch in IN_SEEDS)
 
 
-@pytest.mark.parametrize(("seeds", "frees"), RANGES, ids=str)
+@pytest.mark.parametrize(("seeds", "frees", "walks"), RANGES, ids=str)
 def test_without_a_mutant_the_seeds_see_nothing(
-    seeds: range, frees: float, monkeypatch: pytest.MonkeyPatch
+    seeds: range, frees: float, walks: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "describe", honest)
-    assert first_catch(seeds, frees) == (-1, "")
+    assert first_catch(seeds, frees, walks) == (-1, "")
 
 
 @pytest.mark.parametrize("test", {catch.test for catch in IN_TESTS}, ids=lambda f: f.__name__)

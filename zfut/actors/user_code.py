@@ -179,7 +179,7 @@ class Runner:
         loop = self._session.loop
         while loop.drops:
             loop.turn()
-            if call.spec.task_id not in self._session.owner.ledger.covered:
+            if call.spec.task_id not in self._session.owner.ledger.covers:
                 return
 
     # ---------------------------------------------------------------- running

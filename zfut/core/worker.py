@@ -108,11 +108,11 @@ class WorkerMachine:
         if waits:
             self.executor.look_at_stack()
         effects = self.owner.settle(now)
-        if self.owner.borrowing.settled or self.executor.exiting:
+        again = bool(self.owner.borrowing.settled or self.executor.exiting)
+        while again:  # an answer that leaves lets go of what it kept
             self.executor.settle()
-            self.owner.borrowing.flush()
-            self.owner.ledger.flush()
-            effects += self.owner.ledger.out.take()
+            effects += self.owner.settle(now)
+            again = bool(self.owner.borrowing.settled)
         if waits:
             self._settle_waits(effects, now)
         return effects

@@ -8,6 +8,7 @@ under way each hold has a use behind it, in a process that lives; R9, T10: and m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
 
 from zfut.core.node.machine import NodeMachine
@@ -31,17 +32,44 @@ Use: TypeAlias = tuple[bytes, bytes]
 
 
 def covers_are_there(process: Process) -> None:
-    """R2: who is not registered for what it borrows has the cover that brought it."""
+    """R2: what is borrowed is registered, and its owner has said so, or what it rests on is there."""
     owner = process.owner
     if _keeps_nothing(process):
         return
     for object_id, row in owner.rows.items():
-        if row.owner is None or row.owner.uid in owner.ledger.dead or not row.lacks_token():
+        if row.owner is None or row.owner.uid in owner.ledger.dead or not row.needed():
             continue
         if object_id == _own_handle(process):
             continue  # an actor does not keep itself alive
-        if not any(_is_there(process, cover) for cover in _covers(process, object_id)):
+        if not _owner_has_said_so(owner, row) and not _rests_on_something(process, object_id):
             violate(f"{process.name} borrows {object_id.hex()} without a token or a cover")
+
+
+def _owner_has_said_so(owner: OwnerMachine, row: ObjectRow) -> bool:
+    registered = [token for token in row.tokens or () if token not in owner.borrowing.waiting]
+    return bool(registered) and not row.lacks_token()
+
+
+def _rests_on_something(process: Process, object_id: bytes) -> bool:
+    """Whether a cover is there, or whoever must wait for the registration is."""
+    owner = process.owner
+    waiting = owner.borrowing.waiting
+    tokens = owner.rows[object_id].tokens or ()
+    waits = [waiting[token][0] for token in tokens if token in waiting]
+    return any(_waits(process, one) for one in waits) or any(
+        _is_there(process, cover)
+        and not any(one[:PROC_BYTES] in owner.ledger.dead for one in through)
+        for cover, through in _covers(process, object_id).items()
+    )
+
+
+def _waits(process: Process, name: bytes) -> bool:
+    """Whether this is not over: a dead process's fence, a value that is kept, a call."""
+    if len(name) == PROC_BYTES:
+        return True
+    if len(name) == OBJECT_BYTES:
+        return name in process.owner.borrowing.kept
+    return _is_there(process, name)
 
 
 def _keeps_nothing(process: Process) -> bool:
@@ -56,14 +84,13 @@ def _own_handle(process: Process) -> bytes:
     return handle_id(machine.executor.actor_id) if isinstance(machine, WorkerMachine) else b""
 
 
-def _covers(process: Process, object_id: bytes) -> list[bytes]:
-    """What protects the object here: calls that are not answered, values it was found in."""
-    owner = process.owner
-    covers = [name for name, held in owner.ledger.covered.items() if object_id in held]
+def _covers(process: Process, object_id: bytes) -> dict[bytes, tuple[bytes, ...]]:
+    """What protects the object here, through which values: unanswered calls, values it was in."""
+    covers = process.owner.ledger.covers.over(object_id)
     if isinstance(process.machine, WorkerMachine):
         for task_id, held in process.machine.executor.held.items():
             if object_id in held[3]:  # it is claimed when the answer leaves
-                covers.append(task_id)
+                covers[task_id] = ()
     return covers
 
 
@@ -168,13 +195,16 @@ def _supports(cluster: Cluster, use: Use) -> list[list[Use]]:
     if row is None or row.registered() or not cluster.lives(object_id[:PROC_BYTES]):
         return []
     covers: list[list[Use]] = []
-    for cover in _covers(process, object_id):
+    for cover, through in _covers(process, object_id).items():
+        way = [*through, object_id]
+        inside = [(value[:PROC_BYTES], inner) for value, inner in pairwise(way)]
         if len(cover) == TASK_BYTES:
-            covers += _lent_by_caller(cluster, process, cover, object_id)
+            lent = _lent_by_caller(cluster, process, cover, way[0])
+            covers += [[*one, *inside] for one in lent]
         elif cover.startswith(uid):
             covers.append([])
         else:
-            covers.append([(uid, cover), (cover[:PROC_BYTES], object_id)])
+            covers.append([(uid, cover), (cover[:PROC_BYTES], way[0]), *inside])
     return covers
 
 

@@ -217,7 +217,7 @@ def _owner_is_empty(process: Process) -> None:
     tables = {
         "rows": [_row(*item) for item in ledger.objects.rows.items()],
         "waits": ledger.objects.waits,
-        "covered references": ledger.covered,
+        "covered references": list(ledger.covers.items()),
         "leases": submission.leases,
         "leased workers": submission.by_worker,
         "scheduling keys": submission.keys,
@@ -225,7 +225,7 @@ def _owner_is_empty(process: Process) -> None:
         "actors by worker": owner.calls.actors.by_worker,
         "calls that wait for registrations": owner.borrowing.missing,
         "tokens that wait": owner.borrowing.waiting,
-        "values kept for what is in them": owner.borrowing._kept,  # noqa: SLF001
+        "values kept for what is in them": owner.borrowing.kept,
         "calls given up": owner.calls.doomed,
         "holds for the dead": owner.mourning.held,
         "answers about the dead": owner.mourning.answers,

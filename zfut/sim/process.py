@@ -259,7 +259,7 @@ class Process:
     def read(self, stored: Stored, object_id: bytes, cover: bytes) -> Opened:
         """Open a value in the arena; what is made of it holds the object."""
         row = self.owner.rows.get(object_id)
-        if row is not None and (row.owner is None or row.registered()):
+        if row is not None:
             row.local += 1
             row.views += 1
         else:

@@ -72,7 +72,7 @@ def _borrowers_live(process: Process, object_id: bytes, row: ObjectRow) -> None:
 
 def _lineage_is_whole(process: Process, ledger: Ledger) -> None:
     """G1: what a kept call takes can be had: it is ours, or registered with a living owner."""
-    protected = {name: None for cover in ledger.covered.values() for name in cover}
+    protected = {name: None for _, held in ledger.covers.items() for name in held}
     if isinstance(process.machine, WorkerMachine):  # it is claimed when the answer leaves
         if process.machine.executor.exiting == "constructor failed":
             return  # this process ends, and makes nothing again

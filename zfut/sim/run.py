@@ -31,16 +31,25 @@ class Outcome(Struct):
 
 
 def run_seed(
-    seed: int, turns_max: int = TURNS_MAX, frees: float = 0.0, *, wide: bool = False
+    seed: int,
+    turns_max: int = TURNS_MAX,
+    frees: float = 0.0,
+    walks: float = 0.0,
+    *,
+    wide: bool = False,
 ) -> Outcome:
     """Run a seed; never raises for what the machines do wrong.
 
-    ``frees`` is how often user code frees one of its objects between two things that it does.
+    ``frees`` is how often user code frees one of its objects between two things that it does,
+    ``walks`` how often it puts values into values, or reads them from the outside in.
     ``wide`` adds faults that plain seeds do not have; see ``zfut.sim.faults``.
     """
     rng = Random(seed)  # noqa: S311  a seed is meant to be known
     setting, chances, strikes = draw_setting(rng)
-    chances.frees = frees
+    chances.frees, chances.walks = frees, walks
+    if walks:
+        chances.budget *= 3  # for calls of calls of calls
+        turns_max *= 4
     deaths = Random(f"deaths {seed}").choice((4096, 0, 1, 3))  # noqa: S311  a seed is meant to be known
     setting.config = replace(setting.config, deaths_max=deaths)
     if wide:

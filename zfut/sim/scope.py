@@ -36,6 +36,7 @@ class Plans:
     def __init__(self, chances: Chances, seed: int = 0) -> None:
         self.chances = chances
         self.frees = Random(f"frees {seed}")  # noqa: S311  a seed is meant to be known
+        self.walks = Random(f"walks {seed}")  # noqa: S311
         self._numbers = 0
 
     def new_number(self) -> int:
@@ -103,7 +104,7 @@ class Scope:
 
     def pick_some(self, most: int) -> list[Handle]:
         """Return a few of the references, of any kind."""
-        if not self.handles or self.rng.random() < 0.5:
+        if not self.handles or self.rng.random() < (0.2 if self.chances.walks else 0.5):
             return []
         count = min(len(self.handles), 1 + self.rng.randrange(most))
         return self.rng.sample(self.handles, count)
@@ -115,6 +116,7 @@ class Scope:
         if self.rng.random() < self.process.cluster.setting.preempt:
             yield 1 + int(self.rng.random() * 100_000)
         self._free()
+        yield from self._walk_or_nest()
         draw = self.rng.random()
         if draw < 0.35:
             yield from self.submit()
@@ -149,6 +151,37 @@ class Scope:
             process.cluster.ghost.freed.update(dict.fromkeys(freed))
             process.post(e.ObjectsFreed(freed))
 
+    def _walk_or_nest(self) -> Waits:
+        if self.chances.walks and self.plans.walks.random() < self.chances.walks:
+            yield from self._walk() if self.rng.random() < 0.6 else self._nest()
+
+    def _nest(self) -> Waits:
+        """Put away what is at hand: from now on it is inside something."""
+        before = len(self.handles)
+        handles = self.pick_some(2)
+        yield from self.put(handles)
+        if len(self.handles) > before and self.rng.random() < 0.7:
+            self._drop_these(handles)
+
+    def _walk(self) -> Waits:
+        """Read a value, one that is inside it, and so on; much of what is on the way goes."""
+        rng, handle = self.rng, self.pick()
+        for depth in range(4):
+            if handle is None:
+                return
+            before = list(self.handles)
+            yield from self._get([handle], self._patience([handle]))
+            found = [inner for inner in self.handles if inner not in before]
+            if depth and rng.random() < 0.6:
+                self._drop_these([handle])
+            inside = [inner for inner in found if not inner.is_actor]
+            handle = rng.choice(inside) if inside else None
+
+    def _drop_these(self, handles: list[Handle]) -> None:
+        for handle in handles:
+            self.handles.remove(handle)
+            handle.drop()
+
     def _cancel(self) -> None:
         handle = self.pick()
         if handle is not None:
@@ -172,10 +205,10 @@ class Scope:
             return 0
         return 102_401 + self.rng.randrange(200_000)
 
-    def put(self) -> Waits:
+    def put(self, inside: list[Handle] | None = None) -> Waits:
         """Put a small or large value, with references in it or not."""
         number = self.plans.new_number()
-        handles = self.pick_some(2)
+        handles = self.pick_some(2) if inside is None else inside
         try:
             handle = yield from self.process.put(number, self._size(), handles)
         except UserError as error:
@@ -336,9 +369,18 @@ class Scope:
                 task = yield from self._task("task")
             except UserError:
                 return
-            self.handles.extend(self.process.submit(task))
+            made = self.process.submit(task)
+            if self.chances.walks:
+                self._pass_risk_on(task, made)
+            self.handles.extend(made)
             if self.chances.chains:
                 self._cut_chain()
+
+    def _pass_risk_on(self, task: Task, made: list[Handle]) -> None:
+        taken = [object_id for _, object_id, _ in task.deps]
+        risky = any(one.risky and one.object_id in taken for one in self.handles)
+        for one in made:
+            one.risky = risky
 
     def _cut_chain(self) -> None:
         """Drop all but the newest: only lineage needs what they stand for."""

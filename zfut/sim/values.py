@@ -205,3 +205,4 @@ class Chances(Struct):
     max_calls: int = 0  # calls of one function after which a worker ends
     names: float = 0.0  # uses of actors by name, among those of actors
     frees: float = 0.0  # has random numbers of its own: the rest of a seed stays as it is
+    walks: float = 0.0  # putting values into values, and reading them from outside in

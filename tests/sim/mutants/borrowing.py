@@ -10,6 +10,7 @@ from tests.sim.mutants.catalog import EARLY, caught_by, nothing
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
+from zfut.core.owner.covers import Covers, is_object
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.tasks import Tasks
 from zfut.wire import messages as m
@@ -30,7 +31,7 @@ def kept_references_get_no_token(patch: pytest.MonkeyPatch) -> None:
 @caught_by(scenario="value_dropped_before_what_is_in_it")
 def value_goes_before_what_is_in_it_is_covered(patch: pytest.MonkeyPatch) -> None:
     def mutant(self: Borrowing, object_id: bytes, row: Any) -> None:
-        self._ledger.covered.pop(object_id, None)
+        self._ledger.covers.take(object_id)
         if row.owner is not None:
             self._ledger.release_borrowed(object_id, row)
 
@@ -133,11 +134,33 @@ def another_cover_is_trusted(patch: pytest.MonkeyPatch) -> None:
     right = Borrowing.end_call
 
     def mutant(self: Borrowing, task_id: bytes, caller: bytes) -> list[bytes]:
-        covered = self._ledger.covered
-        mine = covered.get(task_id, {})
-        for name in list(mine):
-            if any(name in held for cover, held in covered.items() if cover != task_id):
-                del mine[name]
+        covers = self._ledger.covers
+        for name, way in covers.take(task_id).items():
+            if not covers.over(name):
+                covers.add(task_id, (name,), way)
+        return right(self, task_id, caller)
+
+    patch.setattr(Borrowing, "end_call", mutant)
+
+
+@caught_by(scenario="found_through_a_dead_owners_value")
+def only_what_lies_in_a_dead_owners_value_needs_a_cover(patch: pytest.MonkeyPatch) -> None:
+    """Not what was found through it, when it is gone already."""
+
+    def mutant(self: Covers, dead: bytes) -> list[bytes]:
+        covers = [cover for cover, _ in self.items() if is_object(cover, dead)]
+        return [name for cover in covers for name in self.take(cover)]
+
+    patch.setattr(Covers, "take_of", mutant)
+
+
+@caught_by(scenario="kept_through_a_dead_owners_value")
+def what_was_found_through_another_is_claimed_in_the_answer(patch: pytest.MonkeyPatch) -> None:
+    right = Borrowing.end_call
+
+    def mutant(self: Borrowing, task_id: bytes, caller: bytes) -> list[bytes]:
+        covers = self._ledger.covers
+        covers.add(task_id, covers.take(task_id))
         return right(self, task_id, caller)
 
     patch.setattr(Borrowing, "end_call", mutant)

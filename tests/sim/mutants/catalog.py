@@ -18,6 +18,9 @@ Mutant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 FREES = 0.15
 """How often user code frees something, in the seeds that look at that."""
 
+WALKS = 0.3
+"""How often user code puts values into values, or reads what is inside, in the seeds for that."""
+
 EARLY = range(60)
 """Seeds that most broken rules do not survive."""
 
@@ -45,6 +48,7 @@ class Catch(Struct, frozen=True):
     mutant: Mutant
     seeds: range | None = None
     frees: float = 0.0
+    walks: float = 0.0
     scenario: str = ""
     expects: Expectation | None = None
     test: Callable[[], None] | None = None
@@ -65,7 +69,8 @@ class Catch(Struct, frozen=True):
                 f": {self.expects.words}" if self.expects else ""
             )
         frees = " with frees" if self.frees else ""
-        return f"seeds {self.seeds.start}-{self.seeds.stop - 1}{frees}"
+        walks = " with walks" if self.walks else ""
+        return f"seeds {self.seeds.start}-{self.seeds.stop - 1}{frees}{walks}"
 
 
 CATALOGUE: list[Catch] = []

@@ -227,4 +227,3 @@ def the_dead_are_forgotten_while_their_calls_run(patch: pytest.MonkeyPatch) -> N
 @caught_by(scenario="unopened_value_of_a_dead_owner")
 def what_is_in_a_dead_owners_value_is_nobodys(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "_take_over", nothing)
-

@@ -332,7 +332,7 @@ class ExecutorMachine:
             self._owner.mourning.ended(result.task_id)
         if call.kind == CREATE and result.status != 0:
             self.exiting = "constructor failed"  # this process ends, and keeps nothing
-            self._owner.ledger.covered.pop(result.task_id, None)
+            self._owner.ledger.covers.take(result.task_id)
             self._answer(caller, result, event.payload)
             return
         if event.refs and caller not in self._owner.ledger.dead:
@@ -340,7 +340,7 @@ class ExecutorMachine:
         callers: list[bytes] = []
         if self._owner.ledger.uncovered:
             borrowing.covers_ended()
-        if result.task_id in self._owner.ledger.covered:
+        if result.task_id in self._owner.ledger.covers:
             callers = borrowing.end_call(result.task_id, caller)
         if borrowing.waits_for(result.task_id):
             kept = self._keep_for_caller(caller, event.refs, callers)

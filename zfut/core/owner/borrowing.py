@@ -3,9 +3,10 @@
 A process that is not the owner may use an object while something *covers* it: the call that
 delivered it, whose caller holds it until the answer; or the value it was found in, which somebody
 holds.  Rule: before a cover ends while a use is left, this process must hold a *token*, a
-registration at the owner.  Where the owner is the caller itself the token travels in the answer;
-otherwise the answer waits for the owner's acknowledgement.  Nothing is sent for a reference that
-stays inside its call.
+registration that the owner has acknowledged.  Where the owner is the caller itself the token travels
+in the answer; otherwise the answer waits for the owner.  Nothing is sent for a reference that stays
+inside its call.  When a value goes, what protected it protects what was found in it, *through* it:
+for as long as its owner lives.
 
 The published scheme passes lists of borrowers up the tree of calls; while a list is in a process
 that dies, its holder is unknown, and the object is freed under it.  Registration before the
@@ -19,7 +20,7 @@ from functools import partial
 
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import ObjectRow
-from zfut.ids import OBJECT_BYTES, PROC_BYTES, TASK_BYTES
+from zfut.ids import PROC_BYTES, TASK_BYTES
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, RefInfo, Stored
 
@@ -29,15 +30,14 @@ class Borrowing:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.waiting: dict[
-            bytes, tuple[bytes, bytes]
-        ] = {}  # token -> call, owner that is asked
+        self.waiting: dict[bytes, tuple[bytes, bytes]] = {}
+        """Tokens that were not acknowledged yet: what waits for that, if any, and who is asked."""
         self.void: dict[bytes, None] = {}  # calls whose caller died: they cover nothing
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
         self.claims: dict[int, list[bytes]] = {}  # asked of the node -> tokens that wait for it
         self._numbers = 0
-        self._kept: dict[bytes, list[ObjectRow]] = {}
+        self.kept: dict[bytes, list[ObjectRow]] = {}  # gone, but for what waits
         self._for_lineage: list[tuple[bytes, ObjectRow]] = []
         self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
 
@@ -53,7 +53,7 @@ class Borrowing:
     def arrive(self, refs: Iterable[tuple[bytes, Address]], cover: bytes) -> None:
         """References were unpickled here, protected by ``cover`` for now."""
         rows = self._ledger.objects.rows
-        covered: dict[bytes, None] = {}
+        covered: list[bytes] = []
         for object_id, owner in refs:
             row = rows.get(object_id)
             if row is None:
@@ -62,11 +62,11 @@ class Borrowing:
             if row.owner is None or row.registered():
                 continue
             if cover and cover not in self.void and cover[:PROC_BYTES] not in self._ledger.dead:
-                covered[object_id] = None
+                covered.append(object_id)
             else:
                 self._register(object_id, row, b"")
         if covered:
-            self._ledger.covered.setdefault(cover, {}).update(covered)
+            self._ledger.covers.add(cover, covered)
 
     def end_call(self, task_id: bytes, caller: bytes) -> list[bytes]:
         """A call ended here. Returns the caller's objects that it may have kept; see ``claim``.
@@ -75,12 +75,12 @@ class Borrowing:
         call's own answer has to wait for.
         """
         callers: list[bytes] = []
-        for object_id in self._ledger.covered.pop(task_id, ()):
+        for object_id, way in self._ledger.covers.take(task_id).items():
             row = self._ledger.objects.rows.get(object_id)
             if row is None or not row.lacks_token():
                 continue
             assert row.owner is not None
-            if row.owner.uid == caller:
+            if row.owner.uid == caller and not way:
                 callers.append(object_id)
             else:
                 self._register(object_id, row, task_id)
@@ -89,7 +89,7 @@ class Borrowing:
     def cover_lost(self, task_id: bytes, used: list[bytes], dead: bytes) -> None:
         """The caller of a running call died: what the call uses needs a cover of its own."""
         self.void[task_id] = None
-        for object_id in {**self._ledger.covered.pop(task_id, {}), **dict.fromkeys(used)}:
+        for object_id in {**self._ledger.covers.take(task_id), **dict.fromkeys(used)}:
             row = self._ledger.objects.rows.get(object_id)
             if row is None or not row.lacks_token():
                 continue
@@ -102,12 +102,10 @@ class Borrowing:
         for object_id, row in list(self._ledger.objects.rows.items()):
             if row.owner is not None and row.owner.uid == dead and row.in_use():
                 self._take_over(dead, object_id, row)
-        covers = [name for name in self._ledger.covered if is_object(name, dead)]
-        for cover in covers:
-            for object_id in self._ledger.covered.pop(cover):
-                used = self._ledger.objects.rows.get(object_id)
-                if used is not None and used.owner is not None and used.lacks_token():
-                    self._register(object_id, used, dead)
+        for object_id in self._ledger.covers.take_of(dead):
+            used = self._ledger.objects.rows.get(object_id)
+            if used is not None and used.lacks_token():
+                self._register(object_id, used, dead)
 
     def _take_over(self, dead: bytes, object_id: bytes, row: ObjectRow) -> None:
         """A value is left to us: what it holds is held here from now on."""
@@ -174,8 +172,8 @@ class Borrowing:
             self._for_lineage.append((object_id, row))
 
     def _await(self, token: bytes, waits: bytes, owner: bytes) -> None:
+        self.waiting[token] = (waits, owner)
         if waits:
-            self.waiting[token] = (waits, owner)
             self.missing[waits] = self.missing.get(waits, 0) + 1
 
     def on_registered(self, message: m.BorrowsRegistered) -> None:
@@ -191,8 +189,8 @@ class Borrowing:
         if self.missing[waits]:
             return
         del self.missing[waits]
-        if waits in self._kept:
-            for row in self._kept.pop(waits):
+        if waits in self.kept:
+            for row in self.kept.pop(waits):
                 self._let_go(waits, row)
         elif len(waits) == TASK_BYTES:
             self.settled.append(waits)
@@ -307,7 +305,7 @@ class Borrowing:
         """Give back what was registered for us in an answer that will never come."""
         for object_id, token in message.items:
             row = self._ledger.objects.rows.get(object_id)
-            kept = [*self._kept.get(object_id, ()), *((row,) if row is not None else ())]
+            kept = [*self.kept.get(object_id, ()), *((row,) if row is not None else ())]
             if not any(token in (held.tokens or ()) for held in kept):
                 self._ledger.release_token(owner, object_id, token)
 
@@ -315,7 +313,7 @@ class Borrowing:
 
     def kept_rows(self) -> Iterator[ObjectRow]:
         """Yield the rows that outlive their place in the table."""
-        for rows in self._kept.values():
+        for rows in self.kept.values():
             yield from rows
 
     def covers_ended(self) -> None:
@@ -325,18 +323,21 @@ class Borrowing:
             self._cover_ended(*uncovered.pop())
 
     def _cover_ended(self, object_id: bytes, row: ObjectRow) -> None:
-        covered = self._ledger.covered
-        inner = [name for name in covered.pop(object_id, ()) if self._needs_cover(name)]
-        above = [name for name, held in covered.items() if object_id in held]
-        for name in above:  # what protected the value protects what is in it
-            covered[name].update(dict.fromkeys(inner))
-        if all(name.startswith(self._ledger.uid) for name in above):  # else it is not our own
+        covers = self._ledger.covers
+        found = covers.take(object_id)
+        if row.owner is None:
+            return  # what is in a value of ours was protected before it was put in
+        inner = {name: way for name, way in found.items() if self._needs_cover(name)}
+        above = covers.over(object_id) if inner else {}
+        for cover, way in above.items():  # what protected the value protects what is in it
+            here = () if cover.startswith(row.owner.uid) else (object_id,)
+            for inner_id, further in inner.items():
+                covers.add(cover, (inner_id,), way + here + further)
+        if all(cover.startswith(self._ledger.uid) for cover in above):  # else it is not our own
             for inner_id in inner:
                 self._register(inner_id, self._ledger.objects.rows[inner_id], object_id)
-        if row.owner is None:
-            return
         if object_id in self.missing:  # our use of the value protects it until then
-            self._kept.setdefault(object_id, []).append(row)
+            self.kept.setdefault(object_id, []).append(row)
         else:
             self._let_go(object_id, row)
 
@@ -364,8 +365,3 @@ class Borrowing:
             if row.lineage and not row.in_use():
                 self._ledger.release(object_id, row)
         self._for_lineage.clear()
-
-
-def is_object(cover: bytes, owner: bytes) -> bool:
-    """Whether this names an object of ``owner``, not a call of its."""
-    return len(cover) == OBJECT_BYTES and cover.startswith(owner)

@@ -19,6 +19,7 @@ from typing import Any
 from zfut.config import Config
 from zfut.core.effects import ITEMS_AT_ONCE, Complete, Outbox
 from zfut.core.owner.backlog import Backlog
+from zfut.core.owner.covers import Covers
 from zfut.core.owner.failures import Failures
 from zfut.core.owner.lineage import Lineage
 from zfut.core.owner.memory import Memory
@@ -59,7 +60,7 @@ class Ledger:
         self.dead: dict[bytes, str] = {}
         self.unblocked: deque[tuple[Task, bytes | None]] = deque()
         self.handles_gone: list[bytes] = []
-        self.covered: dict[bytes, dict[bytes, None]] = {}
+        self.covers = Covers()
         self.uncovered: list[tuple[bytes, ObjectRow]] = []
         self.watched: dict[bytes, None] = {uid: None, node: None}
         self._to_watch: list[bytes] = []
@@ -227,7 +228,7 @@ class Ledger:
 
     def forget(self, object_id: bytes, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """Let the value go, and what protects it. Returns what it held as the last."""
-        if object_id in self.covered:
+        if object_id in self.covers:
             self.uncovered.append((object_id, row))
         elif row.owner is not None:
             self.release_borrowed(object_id, row)
@@ -450,6 +451,7 @@ class Ledger:
         self.objects.check()
         self.lineage.check()
         self.memory.check()
+        self.covers.check()
         for row in self.objects.rows.values():
             if row.owner is None and row.state not in (ACTOR, PENDING):
                 assert row.needed() or row.value is None, row
