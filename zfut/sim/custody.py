@@ -59,7 +59,7 @@ def _rests_on_something(process: Process, object_id: bytes) -> bool:
     return any(_waits(process, one) for one in waits) or any(
         _is_there(process, cover)
         and not any(one[:PROC_BYTES] in owner.ledger.dead for one in through)
-        for cover, through in _covers(process, object_id).items()
+        for cover, through in process.owner.ledger.covers.over(object_id).items()
     )
 
 
@@ -82,16 +82,6 @@ def _keeps_nothing(process: Process) -> bool:
 def _own_handle(process: Process) -> bytes:
     machine = process.machine
     return handle_id(machine.executor.actor_id) if isinstance(machine, WorkerMachine) else b""
-
-
-def _covers(process: Process, object_id: bytes) -> dict[bytes, tuple[bytes, ...]]:
-    """What protects the object here, through which values: unanswered calls, values it was in."""
-    covers = process.owner.ledger.covers.over(object_id)
-    if isinstance(process.machine, WorkerMachine):
-        for task_id, held in process.machine.executor.held.items():
-            if object_id in held[3]:  # it is claimed when the answer leaves
-                covers[task_id] = ()
-    return covers
 
 
 def _is_there(process: Process, cover: bytes) -> bool:
@@ -195,7 +185,7 @@ def _supports(cluster: Cluster, use: Use) -> list[list[Use]]:
     if row is None or row.registered() or not cluster.lives(object_id[:PROC_BYTES]):
         return []
     covers: list[list[Use]] = []
-    for cover, through in _covers(process, object_id).items():
+    for cover, through in process.owner.ledger.covers.over(object_id).items():
         way = [*through, object_id]
         inside = [(value[:PROC_BYTES], inner) for value, inner in pairwise(way)]
         if len(cover) == TASK_BYTES:
@@ -248,7 +238,7 @@ def handles_are_counted(process: Process) -> None:
             uses[object_id] = uses.get(object_id, 0) + 1
     if isinstance(process.machine, WorkerMachine):
         for answer in process.machine.executor.held.values():
-            for object_id in answer[4]:
+            for object_id in answer[3]:
                 uses[object_id] = uses.get(object_id, 0) + 1
     for object_id, row in process.owner.rows.items():
         right = uses.pop(object_id, 0)

@@ -73,11 +73,9 @@ def _borrowers_live(process: Process, object_id: bytes, row: ObjectRow) -> None:
 def _lineage_is_whole(process: Process, ledger: Ledger) -> None:
     """G1: what a kept call takes can be had: it is ours, or registered with a living owner."""
     protected = {name: None for _, held in ledger.covers.items() for name in held}
-    if isinstance(process.machine, WorkerMachine):  # it is claimed when the answer leaves
-        if process.machine.executor.exiting == "constructor failed":
-            return  # this process ends, and makes nothing again
-        for held in process.machine.executor.held.values():
-            protected.update(dict.fromkeys(held[3]))
+    machine = process.machine
+    if isinstance(machine, WorkerMachine) and machine.executor.exiting == "constructor failed":
+        return  # this process ends, and makes nothing again
     for task in ledger.lineage.retained.values():
         for object_id in arguments(task):
             row = ledger.objects.rows.get(object_id)

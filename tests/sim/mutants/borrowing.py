@@ -13,6 +13,7 @@ from zfut.core.owner.calls import Calls
 from zfut.core.owner.covers import Covers, is_object
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.tasks import Tasks
+from zfut.ids import TASK_BYTES
 from zfut.wire import messages as m
 from zfut.wire.specs import OK, Stored
 
@@ -164,6 +165,17 @@ def what_was_found_through_another_is_claimed_in_the_answer(patch: pytest.Monkey
         return right(self, task_id, caller)
 
     patch.setattr(Borrowing, "end_call", mutant)
+
+
+@caught_by(scenario="value_goes_while_the_answer_waits")
+def what_a_held_answer_keeps_is_not_registered(patch: pytest.MonkeyPatch) -> None:
+    right = Borrowing.register
+
+    def mutant(self: Borrowing, object_ids: list[bytes], waits: bytes) -> None:
+        if len(waits) != TASK_BYTES:
+            right(self, object_ids, waits)
+
+    patch.setattr(Borrowing, "register", mutant)
 
 
 @caught_by(scenario="result_dropped_unread")

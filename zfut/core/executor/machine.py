@@ -33,8 +33,8 @@ from zfut.wire.specs import (
 Returns: TypeAlias = tuple[tuple[tuple[bytes, Address], ...], ...]
 """For each value of an answer, the references in it."""
 
-Held: TypeAlias = tuple[bytes, TaskResult, Sequence[bytes], list[bytes], list[bytes]]
-"""An answer that waits: to whom, its payload, what may be claimed of the caller's, what is kept."""
+Held: TypeAlias = tuple[bytes, TaskResult, Sequence[bytes], list[bytes]]
+"""An answer that waits: to whom, its payload, and what is kept for it."""
 
 BLOCK_DELAY_NS = 1_000_000
 """A wait shorter than this keeps its CPU: most actor calls are answered sooner."""
@@ -344,14 +344,12 @@ class ExecutorMachine:
             callers = borrowing.end_call(result.task_id, caller)
         if borrowing.waits_for(result.task_id):
             kept = self._keep_for_caller(caller, event.refs, callers)
-            self.held[result.task_id] = (caller, result, event.payload, callers, kept)
+            borrowing.register(callers, result.task_id)
+            self.held[result.task_id] = (caller, result, event.payload, kept)
         else:
-            self._answer(caller, self._claim(result, callers), event.payload)
-
-    def _claim(self, result: TaskResult, callers: list[bytes]) -> TaskResult:
-        """Say in the answer what of the caller's is still used here."""
-        retained = self._owner.borrowing.claim(callers) if callers else ()
-        return replace(result, retained=retained) if retained else result
+            retained = borrowing.claim(callers) if callers else ()
+            answer = replace(result, retained=retained) if retained else result
+            self._answer(caller, answer, event.payload)
 
     def _hand_over(self, result: TaskResult, event: e.Returned, caller: bytes) -> TaskResult:
         values: list[Value] = []
@@ -385,8 +383,8 @@ class ExecutorMachine:
         for task_id in settled:
             held = self.held.pop(task_id, None)
             if held is not None:
-                caller, result, payload, callers, kept = held
-                self._answer(caller, self._claim(result, callers), payload)
+                caller, result, payload, kept = held
+                self._answer(caller, result, payload)
                 for object_id in kept:
                     self._owner.ledger.drop(object_id)
 

@@ -63,8 +63,8 @@ class Borrowing:
                 continue
             if cover and cover not in self.void and cover[:PROC_BYTES] not in self._ledger.dead:
                 covered.append(object_id)
-            else:
-                self._register(object_id, row, b"")
+            else:  # its cover is gone; whoever lent it to the dead holds it until the fence
+                self._register(object_id, row, cover[:PROC_BYTES])
         if covered:
             self._ledger.covers.add(cover, covered)
 
@@ -102,10 +102,7 @@ class Borrowing:
         for object_id, row in list(self._ledger.objects.rows.items()):
             if row.owner is not None and row.owner.uid == dead and row.in_use():
                 self._take_over(dead, object_id, row)
-        for object_id in self._ledger.covers.take_of(dead):
-            used = self._ledger.objects.rows.get(object_id)
-            if used is not None and used.lacks_token():
-                self._register(object_id, used, dead)
+        self.register(self._ledger.covers.take_of(dead), dead)
 
     def _take_over(self, dead: bytes, object_id: bytes, row: ObjectRow) -> None:
         """A value is left to us: what it holds is held here from now on."""
@@ -122,10 +119,17 @@ class Borrowing:
             if inner.owner is not None and inner.lacks_token():
                 self._register(ref.object_id, inner, dead)
 
+    def register(self, object_ids: list[bytes], waits: bytes) -> None:
+        """Ask the owners of these to register us, where we still need them; ``waits`` for that."""
+        for object_id in object_ids:
+            row = self._ledger.objects.rows.get(object_id)
+            if row is not None and row.lacks_token():
+                self._register(object_id, row, waits)
+
     def claim(self, object_ids: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         """Name tokens for those of the caller's objects that are still used here.
 
-        Only when the answer leaves: a token that was given back before the answer that announces
+        For an answer that leaves now: a token that was given back before the answer that announces
         it would be held for ever.
         """
         retained: list[tuple[bytes, bytes]] = []
@@ -334,8 +338,7 @@ class Borrowing:
             for inner_id, further in inner.items():
                 covers.add(cover, (inner_id,), way + here + further)
         if all(cover.startswith(self._ledger.uid) for cover in above):  # else it is not our own
-            for inner_id in inner:
-                self._register(inner_id, self._ledger.objects.rows[inner_id], object_id)
+            self.register(list(inner), object_id)
         if object_id in self.missing:  # our use of the value protects it until then
             self.kept.setdefault(object_id, []).append(row)
         else:
