@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -174,7 +175,7 @@ def test_a_fifth_of_a_second_is_the_bound_for_each(took_s: float, *, met: bool) 
 
 
 @cluster
-def test_a_chain_whose_workers_are_killed_ends_and_does_nothing_twice(
+def test_a_chain_whose_workers_are_killed_does_again_no_more_than_what_ran(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chains = [SMALL.other("undisturbed"), SMALL]
@@ -183,7 +184,12 @@ def test_a_chain_whose_workers_are_killed_ends_and_does_nothing_twice(
     assert results.notes == []
     lines = results.about[recovery.LINES]
     for chain in chains:
-        assert [number for _, number in lines[chain.case]] == list(range(1, 10))
+        numbers = [number for _, number in lines[chain.case]]
+        assert [number for number, _ in groupby(numbers)] == list(range(1, 10))
+        most = (
+            10 if chain is SMALL else 9
+        )  # a link may be done when it is killed, and not answered
+        assert len(numbers) <= most
     before = [
         at for at, _ in lines[SMALL.case] if at < results.about[recovery.KILLED][SMALL.case]
     ]

@@ -32,16 +32,21 @@ def attempt() -> int:
 
 
 @zfut.remote(max_retries=-1)
-def leaf(number: int) -> Any:
-    """Return ``number``, twice in three times in an array for the store."""
-    return np.full((10, 20_000, 50_000)[number % 3], number)
+def leaf(number: int, tree: int = 0) -> Any:
+    """Return a leaf's mark, twice in three times in an array for the store."""
+    return np.full((10, 20_000, 50_000)[number % 3], mark_of(number, tree))
 
 
-def number_of(array: Any) -> int:
-    """Return the number that an array from ``leaf`` is full of."""
-    number = int(array[0])
+def mark_of(number: int, tree: int) -> int:
+    """Return what a leaf's array is full of: no two leaves of a test have the same."""
+    return (tree << 16) | number
+
+
+def number_of(array: Any, tree: int = 0) -> int:
+    """Return the number of the leaf whose array this is; it must be one of this tree."""
+    number = int(array[0]) & 0xFFFF
+    assert (array == mark_of(number, tree)).all(), (tree, number, array)
     assert array.shape == ((10, 20_000, 50_000)[number % 3],)
-    assert (array == number).all()
     return number
 
 
@@ -57,31 +62,31 @@ def total(low: int, high: int) -> tuple[int, int]:
 
 
 @zfut.remote(max_retries=-1)
-def grow(low: int, high: int) -> list[Any]:
+def grow(low: int, high: int, tree: int) -> list[Any]:
     """Return references to what calls of this call make: trees again, or leaves."""
     if high - low <= 3:
-        return [leaf.remote(number) for number in range(low, high)]
+        return [leaf.remote(number, tree) for number in range(low, high)]
     middle = (low + high) // 2
-    return [grow.remote(low, middle), grow.remote(middle, high)]
+    return [grow.remote(low, middle, tree), grow.remote(middle, high, tree)]
 
 
-def walk(refs: list[Any], timeout_s: float) -> int:
-    """Return the sum of all leaves below references, reading them level by level."""
-    added = 0
+def walk(refs: list[Any], tree: int, timeout_s: float) -> list[int]:
+    """Return the numbers of all leaves below references, reading them level by level."""
+    numbers: list[int] = []
     while refs:
         found = zfut.get(refs, timeout=timeout_s)
         refs = [ref for one in found if isinstance(one, list) for ref in one]
-        added += sum(number_of(one) for one in found if not isinstance(one, list))
-    return added
+        numbers += [number_of(one, tree) for one in found if not isinstance(one, list)]
+    return numbers
 
 
 @zfut.remote(max_retries=-1)
-def gather(refs: list[Any]) -> int:
-    """Return the same sum; what lies inside a value is passed on to a call, as references."""
+def gather(refs: list[Any], tree: int) -> list[int]:
+    """Return the same; what lies inside a value is passed on to a call, as references."""
     found = zfut.get(refs)
-    below = [gather.remote(one) for one in found if isinstance(one, list)]
-    own = sum(number_of(one) for one in found if not isinstance(one, list))
-    return own + sum(zfut.get(below))
+    below = [gather.remote(one, tree) for one in found if isinstance(one, list)]
+    own = [number_of(one, tree) for one in found if not isinstance(one, list)]
+    return own + [number for numbers in zfut.get(below) for number in numbers]
 
 
 # ------------------------------------------------------------------ a graph

@@ -46,15 +46,18 @@ Chaos = Callable[[int], AbstractContextManager[Killer]]
 STORE_BYTES = 512 * MIB
 """An eighth of what a graph makes in all: memory is used again and again."""
 
+TREES_BYTES = 64 * MIB
+"""So little for the trees, whose leaves are small."""
+
 SECOND_NS = 1_000_000_000
 
 
 @pytest.fixture
-def chaos(base: Path) -> Iterator[Chaos]:
+def chaos(base: Path, request: pytest.FixtureRequest) -> Iterator[Chaos]:
     """Start a session of two CPUs; return what kills its workers, and sees that nothing is left."""
     session = zfut.init(
         num_cpus=2,
-        object_store_memory=STORE_BYTES,
+        object_store_memory=getattr(request, "param", STORE_BYTES),
         store_full_timeout_ns=20 * SECOND_NS,
         worker_idle_ns=1_000 * SECOND_NS,  # who keeps memory is not excused by its end
     )
@@ -67,7 +70,7 @@ def chaos(base: Path) -> Iterator[Chaos]:
 
 NESTED_LEAVES = 12
 RIGHT_TREES = int(max(2, SECONDS / 4))
-"""So many sums over nested references must be right, taken in each way."""
+"""So many trees of references must be right, read in each way."""
 
 
 def sums_of_calls(killer: Killer) -> int:
@@ -83,40 +86,45 @@ def sums_of_calls(killer: Killer) -> int:
     return again
 
 
-def sums_of_references(
-    killer: Killer, add_up: Callable[[Any], int], runs: str
+def leaves_of_references(
+    killer: Killer, read: Callable[[Any, int], list[int]], runs: str
 ) -> tuple[int, int]:
-    """Add up trees of references, which workers own: with one of them, the tree is lost.
+    """Read trees of references, which workers own: with one of them, the tree is lost.
 
-    ``runs`` is a function of which at least one call must be killed.
-    Returns how many sums were right and how many trees were lost.
+    ``runs`` is a function of which at least one call must be killed; trees of it have marks of
+    their own.  Returns how many trees were right and how many were lost.
     """
     right = lost = 0
-    while killer.going(enough=right >= RIGHT_TREES and lost > 0 and killer.busy[runs] > 0):
+    for number in count():
+        if not killer.going(enough=right >= RIGHT_TREES and lost > 0 and killer.busy[runs] > 0):
+            break
+        tree = 2 * number + (runs == "gather")
         try:
-            found = add_up(grow.remote(0, NESTED_LEAVES))
+            found = read(grow.remote(0, NESTED_LEAVES, tree), tree)
         except OwnerDiedError:
             lost += 1
             continue
-        assert found == NESTED_LEAVES * (NESTED_LEAVES - 1) // 2
+        assert sorted(found) == list(range(NESTED_LEAVES))
         right += 1
     return right, lost
 
 
-def walk_tree(tree: Any) -> int:
-    return walk([tree], WAIT_S)
+def walk_tree(root: Any, tree: int) -> list[int]:
+    return walk([root], tree, WAIT_S)
 
 
-def gather_tree(tree: Any) -> int:
-    return zfut.get(gather.remote([tree]), timeout=WAIT_S)
+def gather_tree(root: Any, tree: int) -> list[int]:
+    found: list[int] = zfut.get(gather.remote([root], tree), timeout=WAIT_S)
+    return found
 
 
+@pytest.mark.parametrize("chaos", [TREES_BYTES], indirect=True, ids=["small store"])
 def test_trees_of_calls_and_of_references(chaos: Chaos) -> None:
     """Three at once, so that somebody is killed whatever one of them does."""
     with chaos(7) as killer, ThreadPoolExecutor(3) as pool:
         calls = pool.submit(sums_of_calls, killer)
-        walked = pool.submit(sums_of_references, killer, walk_tree, "grow")
-        gathered = pool.submit(sums_of_references, killer, gather_tree, "gather")
+        walked = pool.submit(leaves_of_references, killer, walk_tree, "grow")
+        gathered = pool.submit(leaves_of_references, killer, gather_tree, "gather")
         killer.facts["calls that ran again"] = calls.result()
         killer.facts["walked: right, lost"] = walked.result()
         killer.facts["gathered: right, lost"] = gathered.result()

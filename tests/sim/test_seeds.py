@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from random import Random
 
 import pytest
 
+from zfut.core.owner.covers import Covers, Way
 from zfut.sim.__main__ import main
 from zfut.sim.faults import draw_setting, widen
 from zfut.sim.run import run_seed
@@ -19,6 +21,8 @@ from zfut.wire.specs import RETRIABLE
 SEEDS = 300
 BLOCK = 50
 FREES = 0.15
+WALKS = 0.2
+WALKING = 100
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
@@ -50,6 +54,27 @@ def test_seeds_with_every_fault(start: int) -> None:
             + f"\nseed {seed}: {outcome.violation}\n"
             + f"again: python -m zfut.sim --seed {seed}"
         )
+
+
+@pytest.mark.parametrize("start", range(0, WALKING, BLOCK))
+def test_seeds_that_walk(start: int) -> None:
+    for seed in range(start, start + BLOCK):
+        outcome = run_seed(seed, walks=WALKS, wide=True)
+        assert not outcome.violation, f"--seed {seed} --walks {WALKS}: {outcome.violation}"
+
+
+def test_walks_go_through_values_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    ways: Counter[int] = Counter()
+    right = Covers.add
+
+    def noted(self: Covers, cover: bytes, names: Iterable[bytes], way: Way = ()) -> None:
+        ways[len(way)] += 1
+        right(self, cover, names, way)
+
+    monkeypatch.setattr(Covers, "add", noted)
+    for seed in range(60):
+        run_seed(seed, walks=WALKS, wide=True)
+    assert ways[1], ways
 
 
 def test_a_wide_seed_is_the_plain_one_and_more() -> None:
@@ -134,16 +159,21 @@ def test_a_seed_that_fails_says_how_to_run_it_again(
 
 
 FOUND = [
-    (180, 0.0),
-    (7_003_506, 0.0),
-    (6_500_053, FREES),
-    (6_500_485, FREES),
-    (7_200_879, FREES),
+    (180, 0.0, 0.0),
+    (7_003_506, 0.0, 0.0),
+    (6_500_053, FREES, 0.0),
+    (6_500_485, FREES, 0.0),
+    (7_200_879, FREES, 0.0),
+    (2_015, 0.0, 0.2),
+    (2_174, 0.0, 0.4),
+    (110_962, 0.0, 0.1),
+    (8_202_287, 0.1, 0.1),
+    (8_600_229, 0.1, 0.1),
 ]
-"""Wide seeds that once found a fault of the machines, and how often they free."""
+"""Wide seeds that once found a fault of the machines; how often they free, and walk."""
 
 
-@pytest.mark.parametrize(("seed", "frees"), FOUND)
-def test_seeds_that_found_something_find_nothing(seed: int, frees: float) -> None:
-    outcome = run_seed(seed, frees=frees, wide=True)
+@pytest.mark.parametrize(("seed", "frees", "walks"), FOUND)
+def test_seeds_that_found_something_find_nothing(seed: int, frees: float, walks: float) -> None:
+    outcome = run_seed(seed, frees=frees, walks=walks, wide=True)
     assert not outcome.violation, outcome.violation

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.sim.mutants.catalog import EARLY, caught_by, nothing
+from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
@@ -176,6 +176,14 @@ def what_a_held_answer_keeps_is_not_registered(patch: pytest.MonkeyPatch) -> Non
             right(self, object_ids, waits)
 
     patch.setattr(Borrowing, "register", mutant)
+
+
+@caught_by(
+    scenario="three_deep_innermost_kept",
+    expects=expects("the answer says that y is kept", "results=m=inline retained=y"),
+)
+def a_value_goes_before_those_that_were_found_in_it(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Covers, "names", lambda *_: ())
 
 
 @caught_by(scenario="result_dropped_unread")

@@ -321,10 +321,23 @@ class Borrowing:
             yield from rows
 
     def covers_ended(self) -> None:
-        """Values are gone here: what was in them and is still used needs another cover."""
-        uncovered = self._ledger.uncovered
-        while uncovered:
-            self._cover_ended(*uncovered.pop())
+        """Values are gone here: what was in them and is still used needs another cover.
+
+        A value goes after those that were found in it, so that its own cover is theirs until then.
+        """
+        covers, gone = self._ledger.covers, self._ledger.take_uncovered()
+        stack: list[tuple[bytes, list[ObjectRow]]] = []
+        while gone or stack:
+            if not stack:
+                stack.append(gone.popitem())
+            object_id, rows = stack[-1]
+            inside = [name for name in covers.names(object_id) if name in gone]
+            if inside:
+                stack.extend((name, gone.pop(name)) for name in inside)
+                continue
+            stack.pop()
+            for row in rows:
+                self._cover_ended(object_id, row)
 
     def _cover_ended(self, object_id: bytes, row: ObjectRow) -> None:
         covers = self._ledger.covers

@@ -34,6 +34,10 @@ class Covers:
         """Yield each cover, and what it covers by which way."""
         yield from self._held.items()
 
+    def names(self, cover: bytes) -> Iterable[bytes]:
+        """Return what a cover covers."""
+        return self._held.get(cover, ())
+
     def add(self, cover: bytes, names: Iterable[bytes], way: Way = ()) -> None:
         """These objects are covered; who is covered by a way of its own already keeps that."""
         held = self._held.setdefault(cover, {})

@@ -234,6 +234,14 @@ class Ledger:
             self.release_borrowed(object_id, row)
         return self.forget_value(row)
 
+    def take_uncovered(self) -> dict[bytes, list[ObjectRow]]:
+        """Return the values that covered something and are gone; one may have come and gone twice."""
+        gone: dict[bytes, list[ObjectRow]] = {}
+        for object_id, row in self.uncovered:
+            gone.setdefault(object_id, []).append(row)
+        self.uncovered.clear()
+        return gone
+
     def refs_in(self, object_id: bytes, row: ObjectRow) -> tuple[RefInfo, ...]:
         """Return what is in a value of somebody else's, as far as it is known here."""
         if row.state == STORED:

@@ -85,6 +85,8 @@ class OwnerMachine:
         """Return everything that is to be done about the events so far."""
         ledger = self.ledger
         if self._deaths:
+            if ledger.uncovered:  # the answer to a death waits for what this registers
+                self.borrowing.covers_ended()
             deaths, self._deaths = self._deaths, []
             for death in deaths:
                 self._on_process_died(death)
