@@ -300,15 +300,17 @@ take(bob, 2)
 print("here", flush=True)
 got = take(bob, int(sys.argv[2]))
 print([int(one.message.why) for one in got] == list(range(len(got))), flush=True)
+sys.stdin.read()
 bob.close()
 """
-"""A process that says when it has heard something, and whether the rest came whole and in order."""
+"""Says when it has heard something, and whether the rest came whole and in order; then stays."""
 
 
 @contextlib.contextmanager
 def running(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", program, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603
         try:
             yield process
         finally:

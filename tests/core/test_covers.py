@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.core.test_borrowing import ME, OWNER, said
 from zfut.config import Config
 from zfut.core import events as e
+from zfut.core.owner.covers import SLACK, Covers
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import Task, Template
 from zfut.ids import NodeUid, proc_uid
@@ -46,3 +47,59 @@ def test_a_call_of_our_own_protects_nothing() -> None:
     me.step(task, 0)
     me.step(e.RefArrived(INNER, Address(OWNER), task.task_id), 0)
     assert m.RegisterBorrows in said(me.step(OUTER, 0), OWNER)
+
+
+# ------------------------------------------------------------------ the table
+
+
+def names(count: int, start: int = 0) -> list[bytes]:
+    return [OWNER + number.to_bytes(8, "big") + bytes(4) for number in range(start, count)]
+
+
+def test_who_covers_is_found_from_what_is_covered() -> None:
+    covers = Covers()
+    covers.add(FIRST, names(3))
+    covers.add(SECOND, names(3, start=1))
+    assert covers.over(names(1)[0]) == {FIRST: ()}
+    assert covers.over(names(3)[2]) == {FIRST: (), SECOND: ()}
+    assert list(covers.take(FIRST)) == names(3)
+    assert covers.over(names(1)[0]) == {}
+    assert covers.over(names(3)[2]) == {SECOND: ()}
+    covers.check()
+
+
+def test_what_came_by_itself_needs_no_way() -> None:
+    covers = Covers()
+    (name,) = names(1)
+    covers.add(FIRST, [name], (OUTER,))
+    assert covers.over(name) == {FIRST: (OUTER,)}
+    covers.add(FIRST, [name], (OUTER, INNER))
+    assert covers.over(name) == {FIRST: (OUTER,)}
+    covers.add(FIRST, [name])
+    covers.add(FIRST, [name], (OUTER,))
+    assert covers.over(name) == {FIRST: ()}
+
+
+def test_a_death_takes_what_came_by_way_of_the_dead() -> None:
+    covers = Covers()
+    straight, led, inside = names(3)
+    covers.add(FIRST, [straight])
+    covers.add(FIRST, [led], (OTHER + bytes(12), OUTER))
+    covers.add(OUTER, [inside])
+    assert covers.take_of(OWNER) == [inside, led]
+    assert dict(covers.items()) == {FIRST: {straight: ()}}
+    assert not covers.over(led)
+    covers.check()
+
+
+def test_the_tables_do_not_grow_with_what_has_been() -> None:
+    covers = Covers()
+    shared, own = names(2)
+    covers.add(FIRST, [own])
+    for number in range(10 * SLACK):
+        cover = OTHER + number.to_bytes(12, "big")
+        covers.add(cover, [shared, *names(number + 3, start=number + 2)])
+        covers.take(cover)
+    assert covers.over(own) == {FIRST: ()}
+    assert not covers.over(shared)
+    assert covers.noted <= 2 * SLACK

@@ -196,7 +196,9 @@ class Ghost:
             value = row.value if isinstance(row.value, bytes) else b""
             state = read_failure(value) if row.state == FAILED else ["a value"]
             killed = ["ActorDiedError", "ActorUnavailableError", "TaskCancelledError"]
-            if self._cluster.config.fate_share == "kill":  # no life of it would survive the call
+            if (
+                self._cluster.config.fate_share == "kill"
+            ):  # no life of it would survive the call
                 killed.append("Dependency")
             if call.kind != TASK and state[0] in killed:
                 return  # its process was to end, and does not know yet

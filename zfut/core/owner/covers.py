@@ -17,12 +17,24 @@ Way = tuple[bytes, ...]
 """Values of others that are gone here, outermost first."""
 
 
+SLACK = 1000
+"""So many entries of the second table may be stale, beyond as many as are not."""
+
+
 class Covers:
-    """Facts only: ``Borrowing`` decides what they mean."""
+    """Facts only: ``Borrowing`` decides what they mean.
+
+    A value may hold hundreds of thousands of references.  So the second table is filled with whole
+    values at once, and emptied late: an entry counts only if the first table says the same.
+    """
 
     def __init__(self) -> None:
         self._held: dict[bytes, dict[bytes, Way]] = {}  # by cover
-        self._over: dict[bytes, dict[bytes, None]] = {}  # by what is covered
+        self._over: dict[
+            bytes, bytes | dict[bytes, None]
+        ] = {}  # by what is covered: its covers
+        self._count = 0  # entries of the first table
+        self.noted = 0  # entries of the second, stale ones too
 
     def __contains__(self, cover: bytes) -> bool:
         return cover in self._held
@@ -41,21 +53,44 @@ class Covers:
     def add(self, cover: bytes, names: Iterable[bytes], way: Way = ()) -> None:
         """These objects are covered; who is covered by a way of its own already keeps that."""
         held = self._held.setdefault(cover, {})
+        self._count -= len(held)
+        ways = dict.fromkeys(names, way)
+        if not way:
+            held.update(ways)
+        else:
+            for name in ways:
+                held.setdefault(name, way)
+        self._count += len(held)
+        self._index(cover, ways)
+
+    def _index(self, cover: bytes, names: dict[bytes, Way]) -> None:
+        over = self._over
+        self.noted += len(names)
+        if names.keys().isdisjoint(over.keys()):
+            over.update(dict.fromkeys(names, cover))
+            return
         for name in names:
-            if not way:
-                held[name] = ()
-            held.setdefault(name, way)
-            self._over.setdefault(name, {})[cover] = None
+            others = over.setdefault(name, cover)
+            if isinstance(others, dict):
+                others[cover] = None
+            elif others != cover:
+                over[name] = dict.fromkeys((others, cover))
 
     def over(self, name: bytes) -> dict[bytes, Way]:
         """Return what covers an object, and by which way."""
-        return {cover: self._held[cover][name] for cover in self._over.get(name, ())}
+        found = self._over.get(name, ())
+        covers = (found,) if isinstance(found, bytes) else found
+        return {
+            cover: self._held[cover][name]
+            for cover in covers
+            if name in self._held.get(cover, ())
+        }
 
     def take(self, cover: bytes) -> dict[bytes, Way]:
         """The cover ends. Returns what it covered."""
         held = self._held.pop(cover, {})
-        for name in held:
-            self._forget(name, cover)
+        self._count -= len(held)
+        self._tidy()
         return held
 
     def take_of(self, dead: bytes) -> list[bytes]:
@@ -63,27 +98,26 @@ class Covers:
         found: list[bytes] = []
         for cover in [cover for cover in self._held if is_object(cover, dead)]:
             found += self.take(cover)
-        for cover, held in self._held.items():
+        for held in self._held.values():
             led = [name for name, way in held.items() if any(v.startswith(dead) for v in way)]
             for name in led:
                 del held[name]
-                self._forget(name, cover)
+            self._count -= len(led)
             found += led
         return found
 
-    def _forget(self, name: bytes, cover: bytes) -> None:
-        over = self._over[name]
-        del over[cover]
-        if not over:
-            del self._over[name]
+    def _tidy(self) -> None:
+        if not self._held or self.noted > 2 * self._count + SLACK:
+            self._over.clear()
+            self.noted = 0
+            for cover, held in self._held.items():
+                self._index(cover, held)
 
     def check(self) -> None:
         """Assert that both tables say the same."""
+        assert self._count == sum(len(held) for held in self._held.values())
         for cover, held in self._held.items():
-            assert all(cover in self._over[name] for name in held), cover
-        for name, over in self._over.items():
-            assert over, name
-            assert all(name in self._held[cover] for cover in over), name
+            assert all(cover in self.over(name) for name in held), cover
 
 
 def is_object(cover: bytes, owner: bytes) -> bool:
