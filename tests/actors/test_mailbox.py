@@ -333,6 +333,8 @@ def test_a_peer_that_is_stopped_and_goes_on_has_lost_nothing(make: Make, base: P
         bob.send_signal(signal.SIGCONT)
         assert bob.stdout.readline() == "True\n"
         assert not watch.poll(0), "the connection is the one that was made first"
+        assert bob.stdin is not None
+        bob.stdin.close()
         assert bob.stdout.read() == ""
 
 
