@@ -410,3 +410,19 @@ def test_what_others_own_and_handles_of_actors_are_left_alone() -> None:
     assert bench.state(actor_id + bytes(4)) == ACTOR
     assert unknown not in bench.machine.rows
     assert not any(row.freed for row in bench.machine.rows.values())
+
+
+def test_a_call_that_was_given_up_is_asked_for_nothing_any_more() -> None:
+    """It stays among those who wait for its other argument; what it takes may be gone by then."""
+    bench = Desk()
+    bench.away = True
+    waited_for, taken = bench.submit(), bench.put_small()
+    given_up = bench.submit(waited_for, taken)
+    bench.step(e.Cancelled(given_up, force=False, recursive=False))
+    queued = bench.submit(taken)
+    bench.machine.handle(e.ObjectsFreed((taken,)), 0)
+    bench.machine.handle(e.Cancelled(queued, force=False, recursive=False), 0)
+    bench.machine.handle(taken, 0)
+    bench.machine.settle(0)
+    assert taken not in bench.machine.rows
+    bench.machine.check()

@@ -55,12 +55,20 @@ def _rests_on_something(process: Process, object_id: bytes) -> bool:
     owner = process.owner
     waiting = owner.borrowing.waiting
     tokens = owner.rows[object_id].tokens or ()
-    waits = [waiting[token][0] for token in tokens if token in waiting]
+    waits = [one for token in tokens if token in waiting for one in waiting[token][0]]
+    if _owner_has_lineage(process, object_id):
+        return True  # we have asked for its value again; it can be made
     return any(_waits(process, one) for one in waits) or any(
         _is_there(process, cover)
         and not any(one[:PROC_BYTES] in owner.ledger.dead for one in through)
         for cover, through in process.owner.ledger.covers.over(object_id).items()
     )
+
+
+def _owner_has_lineage(process: Process, object_id: bytes) -> bool:
+    made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
+    known = made.lineage_tokens or {} if made is not None else {}
+    return any(token in known for token in process.owner.rows[object_id].tokens or ())
 
 
 def _waits(process: Process, name: bytes) -> bool:

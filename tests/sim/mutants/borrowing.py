@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
 from zfut.core.executor.machine import ExecutorMachine
+from zfut.core.owner import tasks
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.covers import Covers, is_object
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.tasks import Tasks
-from zfut.ids import TASK_BYTES
+from zfut.ids import PROC_BYTES, TASK_BYTES
 from zfut.wire import messages as m
 from zfut.wire.specs import OK, Stored
 
@@ -91,9 +93,32 @@ def dead_borrowers_may_register(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "on_register", mutant)
 
 
-@caught_by(seeds=range(2042868, 2042872))
+@caught_by(scenario="returned_while_it_is_let_go")
 def a_held_answer_brings_back_what_is_let_go(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ExecutorMachine, "_keep_for_caller", lambda *_: [])
+    patch.setattr(ExecutorMachine, "_keep_until_answered", lambda *_: [])
+
+
+@caught_by(scenario="call_that_leads_back_keeps_an_argument")
+@caught_by(scenario="actor_that_calls_itself_keeps_an_argument")
+def a_registration_under_way_is_trusted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "is_unsure", lambda *_: False)
+
+
+@caught_by(scenario="large_put_of_a_dead_owner_read_again")
+def who_reads_in_place_is_not_told_what_is_in_it(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tasks, "stored_value", lambda _, row: row.value)
+
+
+@caught_by(scenario="callers_own_put_found_in_anothers_value")
+def whatever_is_the_callers_own_is_held_by_it(patch: pytest.MonkeyPatch) -> None:
+    """Also what did not come in the call that returns it."""
+    right = Borrowing.secure
+
+    def mutant(self: Borrowing, object_ids: Iterable[bytes], waits: bytes) -> None:
+        named = [name for name in object_ids if not name.startswith(waits[:PROC_BYTES])]
+        right(self, named, waits)
+
+    patch.setattr(Borrowing, "secure", mutant)
 
 
 @caught_by(seeds=range(90, 100))
@@ -169,13 +194,13 @@ def what_was_found_through_another_is_claimed_in_the_answer(patch: pytest.Monkey
 
 @caught_by(scenario="value_goes_while_the_answer_waits")
 def what_a_held_answer_keeps_is_not_registered(patch: pytest.MonkeyPatch) -> None:
-    right = Borrowing.register
+    right = Borrowing.secure
 
-    def mutant(self: Borrowing, object_ids: list[bytes], waits: bytes) -> None:
+    def mutant(self: Borrowing, object_ids: Iterable[bytes], waits: bytes) -> None:
         if len(waits) != TASK_BYTES:
             right(self, object_ids, waits)
 
-    patch.setattr(Borrowing, "register", mutant)
+    patch.setattr(Borrowing, "secure", mutant)
 
 
 @caught_by(

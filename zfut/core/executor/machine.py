@@ -342,9 +342,14 @@ class ExecutorMachine:
             borrowing.covers_ended()
         if result.task_id in self._owner.ledger.covers:
             callers = borrowing.end_call(result.task_id, caller)
+        if event.refs:  # of the caller's own, it holds only what it gave to this call
+            named = [name for refs in event.refs for name, _ in refs if name not in callers]
+            borrowing.secure(
+                [name for name in named if name.startswith(caller)], result.task_id
+            )
         if borrowing.waits_for(result.task_id):
-            kept = self._keep_for_caller(caller, event.refs, callers)
-            borrowing.register(callers, result.task_id)
+            kept = self._keep_until_answered(event.refs, callers)
+            borrowing.secure(callers, result.task_id)
             self.held[result.task_id] = (caller, result, event.payload, kept)
         else:
             retained = borrowing.claim(callers) if callers else ()
@@ -363,16 +368,14 @@ class ExecutorMachine:
             result.task_id, result.attempt, result.status, tuple(values), result.run_ns
         )
 
-    def _keep_for_caller(
-        self, caller: bytes, refs: Returns, covered: list[bytes]
-    ) -> list[bytes]:
-        """A held answer names the caller's own objects: our registrations last until it leaves.
+    def _keep_until_answered(self, refs: Returns, callers: list[bytes]) -> list[bytes]:
+        """A held answer names objects of others: our registrations last until it leaves.
 
-        Those that the call itself brought are held by the caller.
+        Those of the caller that the call itself brought are held by the caller.
         """
-        rows = self._owner.rows
-        named = [name for returned in refs for name, owner in returned if owner.uid == caller]
-        kept = [name for name in named if name in rows and name not in covered]
+        rows, own = self._owner.rows, self._owner.ledger.uid
+        named = [name for found in refs for name, owner in found if owner.uid != own]
+        kept = [name for name in named if name in rows and name not in callers]
         for name in kept:
             rows[name].local += 1
         return kept

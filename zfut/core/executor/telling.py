@@ -100,7 +100,7 @@ class Telling:
                 return Cause(text, ahead)
         if task_id in self._executor.held:
             waiting = self._owner.borrowing.waiting.values()
-            owners = dict.fromkeys(owner for waits, owner in waiting if waits == task_id)
+            owners = dict.fromkeys(owner for waits, owner in waiting if task_id in waits)
             names = ", ".join(short(owner) for owner in owners)
             text = f"it has run; its answer waits until {names} has registered what it keeps"
             return Cause(text, passing=True)

@@ -40,14 +40,24 @@ def answer_askers(ledger: Ledger, object_id: bytes, row: ObjectRow) -> None:
 def _answer(ledger: Ledger, to: bytes, object_id: bytes, row: ObjectRow) -> None:
     refs = tuple(RefInfo(inner, ledger.owner_of(inner)) for inner, _ in row.contains)
     if row.state == STORED:
-        assert isinstance(row.value, Stored)
-        stored = replace(row.value, refs=refs) if refs else row.value
-        ledger.out.send(to, m.ObjectReady(object_id, row.version, stored))
+        ledger.out.send(to, m.ObjectReady(object_id, row.version, stored_value(ledger, row)))
         return
     data = row.value if isinstance(row.value, bytes) else b""
     inline = row.state == INLINE
     value = Inline(len(data), row.encoding, refs) if inline else Failed(len(data), refs)
     ledger.out.send(to, m.ObjectReady(object_id, row.version, value), (data,))
+
+
+def stored_value(ledger: Ledger, row: ObjectRow) -> Stored:
+    """Return a value as it is sent: whoever reads it in place learns what is in it.
+
+    If we die, that is what it must protect by itself.
+    """
+    assert isinstance(row.value, Stored)
+    if not row.contains:
+        return row.value
+    refs = tuple([RefInfo(inner, ledger.owner_of(inner)) for inner, _ in row.contains])
+    return replace(row.value, refs=refs)
 
 
 def say_freed(ledger: Ledger, to: bytes, object_id: bytes, row: ObjectRow) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+from zfut.core.owner.covers import lengthened
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import ObjectRow
 from zfut.ids import PROC_BYTES, TASK_BYTES
@@ -30,8 +31,7 @@ class Borrowing:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.waiting: dict[bytes, tuple[bytes, bytes]] = {}
-        """Tokens that were not acknowledged yet: what waits for that, if any, and who is asked."""
+        self.waiting = ledger.unsaid
         self.void: dict[bytes, None] = {}  # calls whose caller died: they cover nothing
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
@@ -59,12 +59,12 @@ class Borrowing:
             if row is None:
                 row = self._ledger.row_of(object_id, owner)
             row.local += 1
-            if row.owner is None or row.registered():
+            if row.owner is None or self._ledger.is_known(row):
                 continue
             if cover and cover not in self.void and cover[:PROC_BYTES] not in self._ledger.dead:
                 covered.append(object_id)
             else:  # its cover is gone; whoever lent it to the dead holds it until the fence
-                self._register(object_id, row, cover[:PROC_BYTES])
+                self._secure(object_id, row, cover[:PROC_BYTES])
         if covered:
             self._ledger.covers.add(cover, covered)
 
@@ -77,13 +77,12 @@ class Borrowing:
         callers: list[bytes] = []
         for object_id, way in self._ledger.covers.take(task_id).items():
             row = self._ledger.objects.rows.get(object_id)
-            if row is None or not row.lacks_token():
+            if row is None or row.owner is None:
                 continue
-            assert row.owner is not None
-            if row.owner.uid == caller and not way:
+            if row.owner.uid == caller and not way and row.lacks_token():
                 callers.append(object_id)
             else:
-                self._register(object_id, row, task_id)
+                self._secure(object_id, row, task_id)
         return callers
 
     def cover_lost(self, task_id: bytes, used: list[bytes], dead: bytes) -> None:
@@ -102,7 +101,7 @@ class Borrowing:
         for object_id, row in list(self._ledger.objects.rows.items()):
             if row.owner is not None and row.owner.uid == dead and row.in_use():
                 self._take_over(dead, object_id, row)
-        self.register(self._ledger.covers.take_of(dead), dead)
+        self.secure(self._ledger.covers.take_of(dead), dead)
 
     def _take_over(self, dead: bytes, object_id: bytes, row: ObjectRow) -> None:
         """A value is left to us: what it holds is held here from now on."""
@@ -119,12 +118,18 @@ class Borrowing:
             if inner.owner is not None and inner.lacks_token():
                 self._register(ref.object_id, inner, dead)
 
-    def register(self, object_ids: list[bytes], waits: bytes) -> None:
-        """Ask the owners of these to register us, where we still need them; ``waits`` for that."""
+    def secure(self, object_ids: Iterable[bytes], waits: bytes) -> None:
+        """What protected these ends: ``waits`` until the owners of those still needed keep them."""
         for object_id in object_ids:
             row = self._ledger.objects.rows.get(object_id)
-            if row is not None and row.lacks_token():
-                self._register(object_id, row, waits)
+            if row is not None and row.owner is not None:
+                self._secure(object_id, row, waits)
+
+    def _secure(self, object_id: bytes, row: ObjectRow, waits: bytes) -> None:
+        if row.lacks_token():
+            self._register(object_id, row, waits)
+        elif row.tokens and row.needed() and self._ledger.is_unsure(row):
+            self._wait_for(row.tokens[-1], waits)  # the registration is under way
 
     def claim(self, object_ids: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
         """Name tokens for those of the caller's objects that are still used here.
@@ -176,9 +181,15 @@ class Borrowing:
             self._for_lineage.append((object_id, row))
 
     def _await(self, token: bytes, waits: bytes, owner: bytes) -> None:
-        self.waiting[token] = (waits, owner)
-        if waits:
-            self.missing[waits] = self.missing.get(waits, 0) + 1
+        self.waiting[token] = (), owner
+        self._wait_for(token, waits)
+
+    def _wait_for(self, token: bytes, waits: bytes) -> None:
+        if not waits:
+            return
+        others, owner = self.waiting[token]
+        self.waiting[token] = (*others, waits), owner
+        self.missing[waits] = self.missing.get(waits, 0) + 1
 
     def on_registered(self, message: m.BorrowsRegistered) -> None:
         """The owner answered: calls that waited for it can answer too."""
@@ -186,13 +197,13 @@ class Borrowing:
             self._acknowledged(token)
 
     def _acknowledged(self, token: bytes) -> None:
-        waits, _ = self.waiting.pop(token, (b"", b""))
-        if not waits:
-            return
-        self.missing[waits] -= 1
-        if self.missing[waits]:
-            return
-        del self.missing[waits]
+        for waits in self.waiting.pop(token, ((), b""))[0]:
+            self.missing[waits] -= 1
+            if not self.missing[waits]:
+                del self.missing[waits]
+                self._has_waited(waits)
+
+    def _has_waited(self, waits: bytes) -> None:
         if waits in self.kept:
             for row in self.kept.pop(waits):
                 self._let_go(waits, row)
@@ -307,6 +318,7 @@ class Borrowing:
 
     def on_audit(self, owner: bytes, message: m.AuditBorrows) -> None:
         """Give back what was registered for us in an answer that will never come."""
+        self.covers_ended()  # what goes in this step may have to be kept
         for object_id, token in message.items:
             row = self._ledger.objects.rows.get(object_id)
             kept = [*self.kept.get(object_id, ()), *((row,) if row is not None else ())]
@@ -345,13 +357,15 @@ class Borrowing:
         if row.owner is None:
             return  # what is in a value of ours was protected before it was put in
         inner = {name: way for name, way in found.items() if self._needs_cover(name)}
-        above = covers.over(object_id) if inner else {}
+        above = covers.over(object_id)
         for cover, way in above.items():  # what protected the value protects what is in it
-            here = () if cover.startswith(row.owner.uid) else (object_id,)
+            here = way if cover.startswith(row.owner.uid) else lengthened(way, object_id)
             for inner_id, further in inner.items():
-                covers.add(cover, (inner_id,), way + here + further)
+                covers.add(cover, (inner_id,), here + further)
+            if not row.needed():
+                covers.discard(cover, object_id)
         if all(cover.startswith(self._ledger.uid) for cover in above):  # else it is not our own
-            self.register(list(inner), object_id)
+            self.secure(inner, object_id)
         if object_id in self.missing:  # our use of the value protects it until then
             self.kept.setdefault(object_id, []).append(row)
         else:
@@ -363,7 +377,9 @@ class Borrowing:
 
     def _needs_cover(self, object_id: bytes) -> bool:
         row = self._ledger.objects.rows.get(object_id)
-        return row is not None and row.lacks_token()
+        if row is None or row.owner is None or not row.needed():
+            return False
+        return row.lacks_token() or self._ledger.is_unsure(row)
 
     def flush(self) -> None:
         """Send the registrations that were gathered."""

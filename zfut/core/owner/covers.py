@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from zfut.ids import OBJECT_BYTES
+from zfut.ids import OBJECT_BYTES, PROC_BYTES
 
 Way = tuple[bytes, ...]
 """Values of others that are gone here, outermost first."""
@@ -93,6 +93,11 @@ class Covers:
         self._tidy()
         return held
 
+    def discard(self, cover: bytes, name: bytes) -> None:
+        """An object is not needed any more: nothing rests on its being covered."""
+        self._count -= 1
+        del self._held[cover][name]
+
     def take_of(self, dead: bytes) -> list[bytes]:
         """An owner died. Returns what its values covered, and what was covered by way of them."""
         found: list[bytes] = []
@@ -118,6 +123,13 @@ class Covers:
         assert self._count == sum(len(held) for held in self._held.values())
         for cover, held in self._held.items():
             assert all(cover in self.over(name) for name in held), cover
+
+
+def lengthened(way: Way, value: bytes) -> Way:
+    """Return a way by one value more; of neighbours of one owner the first and last will do."""
+    if len(way) > 1 and way[-2][:PROC_BYTES] == way[-1][:PROC_BYTES] == value[:PROC_BYTES]:
+        way = way[:-1]
+    return (*way, value)
 
 
 def is_object(cover: bytes, owner: bytes) -> bool:

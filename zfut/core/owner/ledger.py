@@ -61,6 +61,8 @@ class Ledger:
         self.unblocked: deque[tuple[Task, bytes | None]] = deque()
         self.handles_gone: list[bytes] = []
         self.covers = Covers()
+        self.unsaid: dict[bytes, tuple[tuple[bytes, ...], bytes]] = {}
+        """Tokens of ours that were not acknowledged: what waits for that, and who is asked."""
         self.uncovered: list[tuple[bytes, ObjectRow]] = []
         self.watched: dict[bytes, None] = {uid: None, node: None}
         self._to_watch: list[bytes] = []
@@ -153,7 +155,17 @@ class Ledger:
             return  # its owner has not heard that only lineage needed it
         if row.owner.uid not in self.dead:
             items = tuple((object_id, token) for token in row.tokens or ())
+            for token in row.tokens or ():
+                self.unsaid.setdefault(token, ((), row.owner.uid))
             self.out.send(row.owner.uid, m.ReviveBorrows(items))
+
+    def is_unsure(self, row: ObjectRow) -> bool:
+        """Whether we have asked to be registered, and no owner has said so."""
+        return bool(row.tokens) and all(token in self.unsaid for token in row.tokens or ())
+
+    def is_known(self, row: ObjectRow) -> bool:
+        """Whether the owner of a borrowed object has said that it keeps the value for us."""
+        return row.registered() and not self.is_unsure(row)
 
     def hold_deps(self, task: Task) -> tuple[list[bytes], bytes | None]:
         """Hold what a call takes as values. Returns what it waits for, and the first failure."""
@@ -201,11 +213,19 @@ class Ledger:
             row = self.row_of(ref.object_id, ref.owner)
             row.contained_in += 1
             if ref.token and row.owner is not None:
-                row.add_token(ref.token)
+                self._take_token(ref.object_id, row, ref.token)
             elif ref.token and row.borrowers:  # an answer of ours to ourselves
                 row.borrowers.pop(ref.token, None)
             kept.append((ref.object_id, ref.token))
         return tuple(kept)
+
+    def _take_token(self, object_id: bytes, row: ObjectRow, token: bytes) -> None:
+        """We were registered for an answer's sake; one registration will do."""
+        assert row.owner is not None
+        if self.is_known(row):
+            self.release_token(row.owner.uid, object_id, token)
+        else:
+            row.add_token(token)
 
     def release(self, object_id: bytes, row: ObjectRow) -> None:
         """Nothing holds the object any more."""

@@ -391,7 +391,7 @@ class OwnerMachine:
             case m.DowngradeBorrows():
                 self.recovery.on_downgrade(message)
             case m.ReviveBorrows():
-                self.recovery.on_revive(message)
+                self.recovery.on_revive(sender, message)
             case m.AuditBorrows(dead, why):
                 self._deaths.append(m.ProcessDied(dead, why))
                 self._audits.append((sender, message))

@@ -62,7 +62,7 @@ def _calls_that_wait(rows: Iterable[ObjectRow]) -> dict[bytes, Task]:
         waiter.task_id: waiter
         for row in rows
         for waiter in row.waiters or ()
-        if type(waiter) is Task
+        if type(waiter) is Task and not waiter.given_up()
     }
 
 

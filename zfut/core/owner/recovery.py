@@ -104,8 +104,10 @@ class Recovery:
             row.lineage_tokens = {**(row.lineage_tokens or {}), token: holder}
             self._ledger.unheld(object_id, row)
 
-    def on_revive(self, message: m.ReviveBorrows) -> None:
+    def on_revive(self, sender: bytes, message: m.ReviveBorrows) -> None:
         """A borrower needs the values of objects of ours again."""
+        tokens = tuple([token for _, token in message.items])
+        self._ledger.out.send(sender, m.BorrowsRegistered(tokens, ()))
         for object_id, token in message.items:
             row = self._rows.get(object_id)
             if row is None or not row.lineage_tokens:

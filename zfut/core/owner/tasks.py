@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from zfut.core.effects import Note
+from zfut.core.owner.answering import stored_value
 from zfut.core.owner.fate import fatal_argument
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.readiness import still_ready
@@ -256,8 +257,7 @@ class Tasks:
                 deps.append(Dep(where, Inline(len(value), row.encoding)))
             else:
                 assert row.state != FAILED
-                assert isinstance(value, Stored)
-                deps.append(Dep(where, value))
+                deps.append(Dep(where, stored_value(self._ledger, row)))
         return tuple(deps)
 
     def push(self, lease: Lease, tasks: list[Task]) -> None:
