@@ -397,3 +397,40 @@ def test_references_made_and_dropped_in_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert not failures
+
+
+# ------------------------------------------------------------------ found in several values
+
+
+@zfut.remote
+def filled(number: int) -> Any:
+    return np.full(20_000, number)
+
+
+@zfut.remote
+def array_and_a_list_with_it(number: int) -> list[Any]:
+    array = filled.remote(number)
+    return [array, identity.remote([array])]
+
+
+@zfut.remote
+class Arrays:
+    """Keeps arrays, and none of the references through which it found them."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, Any]] = []
+
+    def add(self, number: int, boxed: list[Any]) -> None:
+        array, listed = zfut.get(boxed[0])
+        self.kept.append((number, zfut.get(array)))
+        self.kept.append((number, zfut.get(zfut.get(listed)[0])))
+
+    def changed(self) -> list[int]:
+        return [number for number, array in self.kept if not (array == number).all()]
+
+
+def test_what_was_found_in_two_values_stays_when_both_are_gone() -> None:
+    arrays: Any = Arrays.remote()
+    for number in range(40):
+        zfut.get(arrays.add.remote(number, [array_and_a_list_with_it.remote(number)]))
+    assert zfut.get(arrays.changed.remote()) == []
