@@ -169,6 +169,7 @@ FOUND = [
     (110_962, 0.0, 0.1),
     (8_202_287, 0.1, 0.1),
     (8_600_229, 0.1, 0.1),
+    (9_300_164, 0.0, 0.2),
 ]
 """Wide seeds that once found a fault of the machines; how often they free, and walk."""
 

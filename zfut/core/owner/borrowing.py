@@ -358,11 +358,12 @@ class Borrowing:
             return  # what is in a value of ours was protected before it was put in
         inner = {name: way for name, way in found.items() if self._needs_cover(name)}
         above = covers.over(object_id)
+        is_back = object_id in self._ledger.objects.rows  # found again in the same step
         for cover, way in above.items():  # what protected the value protects what is in it
             here = way if cover.startswith(row.owner.uid) else lengthened(way, object_id)
             for inner_id, further in inner.items():
                 covers.add(cover, (inner_id,), here + further)
-            if not row.needed():
+            if not is_back:
                 covers.discard(cover, object_id)
         if all(cover.startswith(self._ledger.uid) for cover in above):  # else it is not our own
             self.secure(inner, object_id)
