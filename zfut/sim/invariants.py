@@ -153,7 +153,7 @@ def at_rest(cluster: Cluster) -> None:
 
 
 def ended_actors_keep_nothing(cluster: Cluster) -> None:
-    """R8: an actor that nobody can call keeps nothing, though its process may have to stay."""
+    """R13: an actor that nobody can call keeps nothing, though its process may have to stay."""
     for process in cluster.workers():
         executor = process.worker.executor
         if process.alive and executor.actor_id and executor.exiting and not process.over:

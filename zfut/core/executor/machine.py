@@ -164,6 +164,8 @@ class ExecutorMachine:
     def _refuse(self, call: Call) -> None:
         failed = self.exiting == "constructor failed"
         why = self.exiting if failed else "out of scope"
+        if failed and self.incarnation:
+            why = "restart failed"
         failure = self._owner.ledger.failures.system(
             "ActorDiedError", self.actor_id, self.actor_name, why, "", b""
         )
