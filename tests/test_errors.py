@@ -170,6 +170,7 @@ def test_each_way_an_actor_ends_has_its_own_words() -> None:
         "node refused",
         "exit_actor",
         "constructor failed",
+        "restart failed",
         "out of scope",
     }
     texts = {str(errors.ActorDiedError(b"\x01", "Counter", reason)) for reason in endings}

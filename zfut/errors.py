@@ -231,6 +231,10 @@ class ActorDiedError(ActorError):
             "never came to life: its constructor failed",
             "Mend __init__ or its arguments.",
         ),
+        "restart failed": (
+            "could not be restarted after its process died: its constructor failed",
+            "Create it again; its arguments have to be there for as long as it may restart.",
+        ),
         "out of scope": (
             "ended when its last handle was dropped",
             "Keep a handle for as long as you call it.",

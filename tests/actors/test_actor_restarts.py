@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zfut
-from zfut.errors import ActorDiedError, ActorUnavailableError, OptionError
+from zfut.errors import ActorDiedError, ActorUnavailableError, OptionError, OwnerDiedError
 
 pytestmark = pytest.mark.cluster
 
@@ -166,9 +166,35 @@ def test_it_does_not_come_back_from_exit_actor_or_a_failing_constructor(tmp_path
         zfut.get(left.leave.remote(), timeout=WAIT_S)
     failing = Once.remote(tmp_path / "second")
     kill(zfut.get(failing.pid.remote()))
-    with pytest.raises(ActorDiedError, match="constructor failed") as caught:
+    with pytest.raises(ActorDiedError, match="its constructor failed") as caught:
         zfut.get(failing.pid.remote(), timeout=WAIT_S)
+    assert caught.value.reason == "restart failed"
     assert isinstance(caught.value.__cause__ or caught.value.cause, RuntimeError)
+
+
+def test_it_is_not_said_of_an_actor_that_has_lived_that_it_never_did() -> None:
+    @zfut.remote
+    def owner() -> list[Any]:
+        return [zfut.put(5), os.getpid()]
+
+    @zfut.remote(max_restarts=2, max_task_retries=2)
+    class Reader:
+        def __init__(self, inside: list[Any]) -> None:
+            self.value = zfut.get(inside[0])
+
+        def pid(self) -> int:
+            return os.getpid()
+
+    ref, owners = zfut.get(owner.remote())
+    reader = Reader.remote([ref])
+    pid = zfut.get(reader.pid.remote())
+    kill(owners)
+    kill(pid)
+    for _ in range(2):
+        with pytest.raises(ActorDiedError, match="could not be restarted") as caught:
+            zfut.get(reader.pid.remote(), timeout=WAIT_S)
+        assert caught.value.reason == "restart failed"
+        assert isinstance(caught.value.cause, OwnerDiedError)
 
 
 def test_a_named_actor_is_found_in_its_next_life() -> None:

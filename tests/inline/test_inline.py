@@ -254,6 +254,41 @@ def test_free(size: int) -> None:
         zfut.get(pending)
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_actors_that_have_ended_and_keep_each_others_puts_go(
+    tmp_path: Path, *, soft: bool
+) -> None:
+    class Keeper:
+        def put(self) -> list[zfut.ObjectRef[int]]:
+            return [zfut.put(7)]
+
+        def keep(self, thing: Any) -> None:
+            self.kept = thing
+
+        def on_exit(self) -> None:
+            with (tmp_path / "log").open("a") as file:
+                file.write("x")
+
+    class Soft(Keeper):
+        async def nothing(self) -> None:
+            pass
+
+    kind = zfut.remote(Soft if soft else Keeper)
+    a, b = kind.remote(), kind.remote()
+    x, y = zfut.get([a.put.remote(), b.put.remote()])
+    zfut.get([a.keep.remote(y), b.keep.remote(x)])
+    del a, b
+    for _ in range(9):
+        current().glance()
+    assert (tmp_path / "log").read_text() == "xx"
+    assert zfut.get([*x, *y]) == [7, 7]
+    del x, y
+    for _ in range(9):
+        current().glance()
+    assert (tmp_path / "log").read_text() == "xx"
+    assert not [w for w in zfut.nodes()[0]["workers"] if w["actor"]]
+
+
 def test_a_view_keeps_the_bytes_of_what_is_freed() -> None:
     ref = zfut.put(np.full(50_000, 7.0))
     array = zfut.get(ref)

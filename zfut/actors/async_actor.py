@@ -48,8 +48,8 @@ class AsyncActor(InFlight):
         self._timer: asyncio.TimerHandle | None = None
         self._stopped: asyncio.Future[None] | None = None
 
-    def run(self) -> int:
-        """Serve until the actor ends. Returns the exit code."""
+    def run(self) -> int | None:
+        """Serve until the actor ends. Returns the exit code, or None if its process stays."""
         loop = self._worker.loop
         loop.hold()
         asyncio.set_event_loop(self._aio)
@@ -63,16 +63,17 @@ class AsyncActor(InFlight):
         finally:
             self._leaving = True
             self._cancel_all()
+            self._worker.cancel_coroutine = None
             self._aio.close()
         wanted = self._worker.runner.exit_wanted
         if wanted:
             return EXIT_ACTOR if wanted == "exit_actor" else int(wanted[5:]) & 0xFF
         end = self._worker.end
-        return end.code if end is not None else 0
+        return end.code if end is not None else None
 
     def _cancel_all(self) -> None:
         """End every coroutine; one that will not end is left behind."""
-        tasks = list(self._tasks.values())
+        tasks = asyncio.all_tasks(self._aio)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -99,7 +100,7 @@ class AsyncActor(InFlight):
                 call = self._executor.take()
             if call is not None:
                 self._start(call)
-        if worker.end is not None or worker.runner.exit_wanted:
+        if worker.has_ended() or worker.runner.exit_wanted:
             self._stop()
         self._set_timer()
 

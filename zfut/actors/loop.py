@@ -325,7 +325,9 @@ class Loop:
 
     def serve(self, until: Callable[[], bool]) -> None:
         """Drive as the thread that owns the process: others that wait leave it the work."""
-        self._claim()
+        if not self._holder:
+            self._claim()
+        self._holder = 0  # the event loop that held it, if any, has ended
         try:
             self._drive(until, None, NO_SHIELD)
         finally:
@@ -380,9 +382,7 @@ class Loop:
                 if self.inbox or self._spin():
                     continue
                 self.blocked = True
-                if self.is_left():
-                    timeout = 0
-                ready = poll(timeout)
+                ready = poll(0 if self.is_left() else timeout)
                 self._polling_on.after(ready)
                 self.blocked = False
         finally:

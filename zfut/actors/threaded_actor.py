@@ -23,8 +23,8 @@ class ThreadedActor:
         self._limit = worker.machine.executor.max_concurrency
         self._pool = ThreadPoolExecutor(self._limit, thread_name_prefix="zfut-call")
 
-    def run(self) -> int:
-        """Serve until the actor ends. Returns the exit code."""
+    def run(self) -> int | None:
+        """Serve until the actor ends. Returns the exit code, or None if its process stays."""
         worker = self._worker
         executor = worker.machine.executor
         inbox = executor.inbox
@@ -34,9 +34,9 @@ class ThreadedActor:
             if wanted:
                 self._pool.shutdown(wait=False, cancel_futures=True)
                 return EXIT_ACTOR if wanted == "exit_actor" else int(wanted[5:]) & 0xFF
-            if worker.end is not None and not inbox.queue:
+            if worker.has_ended() and not inbox.queue:
                 self._pool.shutdown(wait=False)
-                return worker.end.code
+                return worker.end.code if worker.end is not None else None
             while inbox.queue and len(inbox.running) < self._limit:
                 with worker.loop.lock:
                     call = executor.take()
@@ -47,7 +47,7 @@ class ThreadedActor:
         worker = self._worker
         inbox = worker.machine.executor.inbox
         room = inbox.queue and len(inbox.running) < self._limit
-        return bool(room or worker.end is not None or worker.runner.exit_wanted)
+        return bool(room or worker.has_ended() or worker.runner.exit_wanted)
 
     def _run(self, call: Call) -> None:
         self._worker.runner.run(call, self._worker.loop.post)

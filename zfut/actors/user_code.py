@@ -408,9 +408,10 @@ class Runner:
         for name in ("__zfut_terminate__", "on_exit"):
             hook = getattr(self.instance, name, None)
             if callable(hook):
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception, SystemExit, ActorExit):
                     hook()
-        self.instance = None
+        self.instance = hook = None
+        self.exit_wanted = ""  # it ends already
 
 
 def _exit_code(error: BaseException) -> int:

@@ -7,6 +7,7 @@ background thread serves the mailbox.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -52,6 +53,7 @@ class WorkerProcess:
     def __init__(self, plan: NodePlan, arena: Arena, uid: bytes) -> None:
         self.plan = plan
         self.end: f.EndProcess | None = None
+        self.releases = False  # the actor has ended; its instance is to go, this process stays
         self.machine = WorkerMachine(uid, plan.manager, plan.config, WordedFailures())
         hello = m.Hello(m.PROTOCOL_VERSION, plan.key, uid, "worker", os.getpid())
         self.mailbox = Mailbox(
@@ -62,6 +64,7 @@ class WorkerProcess:
             f.Forget: lambda effect: self.mailbox.forget(effect.uid),
             f.Note: _note,
             f.EndProcess: self._end,
+            f.ReleaseInstance: lambda _: setattr(self, "releases", True),
             f.InterruptCall: self._interrupt,
             f.Interrupt: lambda effect: self.loop.fail_all(effect.why),
             f.Close: lambda effect: setattr(self.session, "closed", effect.why),
@@ -135,7 +138,9 @@ class WorkerProcess:
                 call = executor.take()
             if call is None:
                 unflushed = 0
-                loop.serve(lambda: bool(inbox.queue) or self.end is not None)
+                loop.serve(lambda: bool(inbox.queue) or self.has_ended())
+                if self.releases:
+                    self._release_instance()
                 if self.end is not None and not inbox.queue:
                     return self._leave(self.end.code)
                 flushed_at = time.monotonic_ns()
@@ -150,6 +155,15 @@ class WorkerProcess:
                 loop.turn()
                 unflushed = 0
                 flushed_at = time.monotonic_ns()
+
+    def has_ended(self) -> bool:
+        """Whether the machine wants the actor's instance, or this process, to end."""
+        return self.releases or self.end is not None
+
+    def _release_instance(self) -> None:
+        self.releases = False
+        self.runner.farewell()
+        gc.collect()  # a process in which nothing runs would not look for cycles
 
     def _after_special(self, call: Call) -> int | None:
         """A constructor returned, or user code asked to exit. Returns an exit code to end with."""
@@ -166,7 +180,7 @@ class WorkerProcess:
         return None
 
     def _serve_actor(self) -> int | None:
-        """Actors with coroutines or threads have main loops of their own."""
+        """Actors with coroutines or threads have main loops of their own, while they live."""
         if has_coroutines(type(self.runner.instance)):
             from zfut.actors.async_actor import AsyncActor  # noqa: PLC0415  imports asyncio
 

@@ -85,6 +85,10 @@ class Close(Struct, gc=False):
     why: str
 
 
+class ReleaseInstance(Struct, gc=False):
+    """The actor has ended, and its process stays: say farewell to it, and let its state go."""
+
+
 Effect: TypeAlias = (
     Send
     | Complete
@@ -97,6 +101,7 @@ Effect: TypeAlias = (
     | EndProcess
     | Interrupt
     | Close
+    | ReleaseInstance
 )
 
 

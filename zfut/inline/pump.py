@@ -105,6 +105,8 @@ class Pump:
                     self._interrupt(loop, why)
                 case f.InterruptCall(task_id):
                     self.workers[loop.uid].interrupt(task_id)
+                case f.ReleaseInstance():
+                    self.workers[loop.uid].releases = True
                 case f.Forget() | f.WatchProcess() | f.Close():
                     pass  # there are no connections, and this program's end is everybody's
                 case _:

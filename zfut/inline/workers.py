@@ -70,6 +70,7 @@ class Worker:
         self.loop.context.run(inside.set, self.session)
         self.runner = InlineRunner(self.session, self.machine.executor, short(node_of(uid)))
         self.ending: int | None = None
+        self.releases = False  # the actor has ended; its instance is to go, this process stays
         self.coroutines: Coroutines | None = None
         self._created = False
 
@@ -157,6 +158,10 @@ class Worker:
             self._leave(EXIT_ACTOR if wanted == "exit_actor" else int(wanted[5:]) & 0xFF)
         elif self.ending is not None and not (inbox.queue or inbox.running):
             self._leave(self.ending)
+        elif self.releases:
+            self.releases = False
+            self._close_coroutines()
+            self._farewell()
         else:
             return False
         return True
@@ -167,11 +172,14 @@ class Worker:
             self.loop.handle(time.monotonic_ns())
         self._close_coroutines()
         if code != EXIT_CONSTRUCTOR:
-            with self._pump.threads.running(self, "on_exit()"), apart():
-                self.loop.context.copy().run(self.runner.farewell)
+            self._farewell()
         with self.loop.lock:
             self._pump.end(self, describe_exit(code))
             self._pump.node.handle(time.monotonic_ns())
+
+    def _farewell(self) -> None:
+        with self._pump.threads.running(self, "on_exit()"), apart():
+            self.loop.context.copy().run(self.runner.farewell)
 
     def dispose(self) -> bool:
         """Let go of what the process was. Returns False if its code still is on a stack."""

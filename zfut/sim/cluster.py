@@ -372,6 +372,9 @@ class Cluster:
                         process.post(ProcessEnded(uid, "it ended before it had joined"))
                 case f.EndProcess():
                     self._end_process(process, effect)
+                case f.ReleaseInstance():
+                    process.releases = True
+                    self.at(self.moment(), self.threads.start_calls, process)
                 case f.Interrupt(why):
                     self._interrupt(process, why)
                 case f.Close():

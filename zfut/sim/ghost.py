@@ -361,7 +361,7 @@ class Ghost:
             return actor.left
         if reason == "node refused":
             return self._no_worker_starts()
-        if reason == "constructor failed":
+        if reason in ("constructor failed", "restart failed"):
             return not why or self._inner_explained(read_failure(why))
         called_itself = any(
             one.weak and one.actor_id == failure[1] for one in self.calls.values()

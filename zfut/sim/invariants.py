@@ -152,6 +152,14 @@ def at_rest(cluster: Cluster) -> None:
             _owner_is_empty(process)
 
 
+def ended_actors_keep_nothing(cluster: Cluster) -> None:
+    """R13: an actor that nobody can call keeps nothing, though its process may have to stay."""
+    for process in cluster.workers():
+        executor = process.worker.executor
+        if process.alive and executor.actor_id and executor.exiting and not process.over:
+            require(not process.kept, f"{process.name} has ended, and keeps {process.kept}")
+
+
 def session_is_over(cluster: Cluster) -> None:
     """L1, L8: the node manager has ended: no worker is left, and no program waits."""
     for process in cluster.processes.values():

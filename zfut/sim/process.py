@@ -115,6 +115,7 @@ class Process:
         self.turn_at = -1
         self.paused_until = 0
         self.end: EndProcess | None = None
+        self.releases = False  # the actor has ended: what it keeps is to go
         self.over = ""
         self.forgotten: dict[bytes, None] = {}  # nothing more is taken from them
         self.hung_up: dict[bytes, None] = {}  # nothing more is sent to them
@@ -146,6 +147,13 @@ class Process:
         else:
             del self.uses[object_id]
         self.post(e.ViewClosed(object_id) if view else object_id)
+
+    def release_kept(self) -> None:
+        """The actor's instance goes, and all that it kept."""
+        self.releases = False
+        for opened in self.kept:
+            opened.drop()
+        self.kept.clear()
 
     def new_task_id(self) -> bytes:
         """Name a task or put of this process."""

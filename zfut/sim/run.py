@@ -78,6 +78,7 @@ def _run(cluster: Cluster, turns_max: int) -> None:
         if cluster.config.fate_share == "kill" and cluster.ghost.tries_for_ever():
             return  # what its task looks up is a dead owner's, and kills one worker after the other
         violate(f"it has not ended after {turns_max} turns")
+    invariants.ended_actors_keep_nothing(cluster)
     _break_cycles(cluster)
     if not cluster.run(turns_max):
         violate(f"it does not come to rest in {turns_max} turns")
@@ -97,9 +98,7 @@ def _run(cluster: Cluster, turns_max: int) -> None:
 def _break_cycles(cluster: Cluster) -> None:
     """Actors that keep a value with their own handle in it live for ever; users may do that."""
     for process in cluster.workers():
-        for opened in process.kept:
-            opened.drop()
-        process.kept.clear()
+        process.release_kept()
 
 
 def describe(error: Exception) -> str:

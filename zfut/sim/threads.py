@@ -54,6 +54,8 @@ class Threads:
             self._start_call(process, call, below)
             if not process.alive:
                 return
+        if process.releases and not process.threads:
+            process.release_kept()
         if process.end is not None and not executor.inbox.queue and not process.threads:
             self._cluster.leave(process, process.end.code)
 

@@ -116,6 +116,19 @@ def lingering_actors_keep_their_leases(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Granting, "worker_lingers", nothing)
 
 
+@caught_by(scenario="ended_actors_keep_each_others_puts")
+@caught_by(seeds=EARLY)
+def ended_actors_keep_their_instances(patch: pytest.MonkeyPatch) -> None:
+    right = ExecutorMachine._linger
+
+    def mutant(self: ExecutorMachine) -> None:
+        actor_id, self.actor_id = self.actor_id, b""
+        right(self)
+        self.actor_id = actor_id
+
+    patch.setattr(ExecutorMachine, "_linger", mutant)
+
+
 @caught_by(seeds=EARLY)
 def what_only_the_dead_wrote_is_never_free_again(patch: pytest.MonkeyPatch) -> None:
     right = Lending._divide

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from zfut.core import events as e
-from zfut.core.effects import Close, EndProcess, InterruptCall
+from zfut.core.effects import Close, EndProcess, InterruptCall, ReleaseInstance
 from zfut.core.executor.aside import Aside
 from zfut.core.executor.early import Early, names_task, sender_of
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call, Inbox
@@ -164,6 +164,8 @@ class ExecutorMachine:
     def _refuse(self, call: Call) -> None:
         failed = self.exiting == "constructor failed"
         why = self.exiting if failed else "out of scope"
+        if failed and self.incarnation:
+            why = "restart failed"
         failure = self._owner.ledger.failures.system(
             "ActorDiedError", self.actor_id, self.actor_name, why, "", b""
         )
@@ -458,11 +460,16 @@ class ExecutorMachine:
             self._ended = True
 
     def _linger(self) -> None:
-        """Nothing runs here any more: the node need not end, nor wait for, this process."""
+        """Nothing runs here any more: the node need not end, nor wait for, this process.
+
+        What an actor's instance keeps may be what keeps this process needed: it goes now.
+        """
         if not self._lingers:
             self._lingers = True
             if self.exiting == ORPHANED:
                 self._out.add(Close(ORPHANED_WHY))
+            if self.actor_id:
+                self._out.add(ReleaseInstance())
             self._out.send(self._owner.ledger.node, m.Retire(lingers=True))
 
     def callers(self) -> Iterator[bytes]:

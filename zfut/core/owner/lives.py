@@ -151,9 +151,14 @@ class Lives:
                 self._out_of_scope(actor)
             return True
         actor.failure = payload
-        self.die(actor, "constructor failed", "")
+        self.construction_failed(actor)
         self._end_worker(actor, "constructor failed")
         return True
+
+    def construction_failed(self, actor: Actor, why: str = "") -> None:
+        """It does not come to life, or not again: its constructor raised, or cannot be run."""
+        again = actor.created or actor.incarnation
+        self.die(actor, "restart failed" if again else "constructor failed", why)
 
     def _release_creation(self, actor: Actor) -> None:
         creation, actor.creation_held = actor.creation, False
@@ -277,7 +282,7 @@ class Lives:
             self.die(actor, "worker died", why)
         elif (fatal := fatal_argument(self._ledger, actor.creation)) is not None:
             actor.failure = fatal
-            self.die(actor, "constructor failed", why)
+            self.construction_failed(actor, why)
         else:
             self._restart(actor, actor.creation, why)
 

@@ -204,7 +204,7 @@ class OwnerMachine:
                 actor = self.calls.actors.actors.get(task.task_id)
                 if actor is not None:
                     actor.failure = failed
-                    self.lives.die(actor, "constructor failed", "")
+                    self.lives.construction_failed(actor)
             else:
                 self.tasks.fail(task, failed)
 
