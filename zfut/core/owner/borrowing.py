@@ -360,7 +360,8 @@ class Borrowing:
         above = covers.over(object_id)
         is_back = object_id in self._ledger.objects.rows  # found again in the same step
         for cover, way in above.items():  # what protected the value protects what is in it
-            here = way if cover.startswith(row.owner.uid) else lengthened(way, object_id)
+            same = not way and cover.startswith(row.owner.uid)
+            here = way if same else lengthened(way, object_id)
             for inner_id, further in inner.items():
                 covers.add(cover, (inner_id,), here + further)
             if not is_back:
