@@ -161,11 +161,12 @@ class Ledger:
 
     def is_unsure(self, row: ObjectRow) -> bool:
         """Whether we have asked to be registered, and no owner has said so."""
-        return bool(row.tokens) and all(token in self.unsaid for token in row.tokens or ())
+        unsaid, tokens = self.unsaid, row.tokens
+        return bool(unsaid and tokens) and all([token in unsaid for token in tokens or ()])
 
     def is_known(self, row: ObjectRow) -> bool:
         """Whether the owner of a borrowed object has said that it keeps the value for us."""
-        return row.registered() and not self.is_unsure(row)
+        return bool(row.tokens) and not row.downgraded and not self.is_unsure(row)
 
     def hold_deps(self, task: Task) -> tuple[list[bytes], bytes | None]:
         """Hold what a call takes as values. Returns what it waits for, and the first failure."""
