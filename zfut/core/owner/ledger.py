@@ -162,7 +162,7 @@ class Ledger:
     def is_unsure(self, row: ObjectRow) -> bool:
         """Whether we have asked to be registered, and no owner has said so."""
         unsaid, tokens = self.unsaid, row.tokens
-        return bool(unsaid and tokens) and all([token in unsaid for token in tokens or ()])
+        return bool(unsaid and tokens) and all(token in unsaid for token in tokens or ())
 
     def is_known(self, row: ObjectRow) -> bool:
         """Whether the owner of a borrowed object has said that it keeps the value for us."""
