@@ -81,6 +81,27 @@ def test_who_waits_for_room_is_seen_waiting_and_goes_on_when_there_is_some(
     until(lambda: not waiting(), "nobody waits for memory")
 
 
+def test_small_returns_pass_a_put_that_does_not_fit(start: Start) -> None:
+    """A full store: what is free is lent to who can use it, up to what the large one wants."""
+    start(num_cpus=2, object_store_memory=64 * MIB)
+    kept = zfut.put(np.zeros(30 * MIB, np.uint8))
+    large = zeros.remote(40 * MIB)
+    until(waiting, "the large one waits")
+    for _ in range(3):
+        assert len(zfut.get(zeros.remote(15 * MIB), timeout=WAIT_S)) == 15 * MIB
+    (one,) = waiting()
+    assert one["bytes"] >= 40 * MIB
+    assert one["passed"] >= 45 * MIB
+    small = zeros.remote(15 * MIB)
+    until(lambda: len(waiting()) == 2, "enough has passed the large one")
+    assert "bytes are asked for behind a request of" in small.explain()
+    assert "smaller requests that came later got" in large.explain()
+    del kept
+    assert len(zfut.get(large, timeout=WAIT_S)) == 40 * MIB
+    del large
+    assert len(zfut.get(small, timeout=WAIT_S)) == 15 * MIB
+
+
 def test_a_value_larger_than_the_store_is_refused_with_the_figures(start: Start) -> None:
     """A full store: what can never fit leaves nothing behind."""
     start(num_cpus=1, object_store_memory=64 * MIB, store_full_timeout_ns=PATIENCE_NS)

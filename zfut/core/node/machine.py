@@ -225,9 +225,8 @@ class NodeMachine:
         if piece is not None:
             self.out.send(sender, m.MemoryLent(message.request, *piece))
             return
-        waiting = Waiting(sender, message.request, size, message.wish_bytes, now)
-        self.lending.wait(waiting)
-        self._ask_for_memory()
+        self.lending.wait(Waiting(sender, message.request, size, message.wish_bytes, now))
+        self._serve_memory()  # it may pass those that wait for more
 
     def _ask_for_memory(self) -> None:
         """Everybody gives back what is unused, until nobody waits."""
@@ -247,12 +246,13 @@ class NodeMachine:
                 self.out.send(uid, m.ReclaimMemory(0))
             self._scarce.clear()
 
-    def _full_text(self, size_bytes: int) -> str:
+    def _full_text(self, size_bytes: int, passed_bytes: int = 0) -> str:
         figures = self.lending.figures()
+        passed = f"; {passed_bytes} went meanwhile to smaller requests that came later"
         return (
             f"{size_bytes} bytes wanted, {figures['free']} of {figures['capacity']} bytes free "
             f"(largest piece {figures['largest']}), {figures['lent']} lent to "
-            f"{len(self.lending.lent)} processes"
+            f"{len(self.lending.lent)} processes{passed if passed_bytes else ''}"
         )
 
     # ---------------------------------------------------------------- life and death
@@ -329,9 +329,11 @@ class NodeMachine:
         self.out.send(uid, m.Exit(ORPHANED))
 
     def _on_woken(self, now: int) -> None:
-        for waiting in self.lending.expired(now, self.config.store_full_timeout_ns):
-            text = self._full_text(waiting.size_bytes)
-            self.out.send(waiting.uid, m.MemoryRefused(waiting.request, text))
+        while late := self.lending.expire(now, self.config.store_full_timeout_ns):
+            text = self._full_text(late.size_bytes, late.passed_bytes)
+            self.out.send(late.uid, m.MemoryRefused(late.request, text))
+            if late.closes:  # those it held up are served before they are late themselves
+                self._serve_memory()
         self._serve_memory()
         for uid in [uid for uid, at in self._orphans.items() if at <= now]:
             del self._orphans[uid]
