@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -74,6 +75,7 @@ class Driver:
         self.loop.handlers = {
             f.Forget: lambda effect: mailbox.forget(effect.uid),
             f.Note: _note,
+            f.CollectGarbage: lambda _: self.loop.callbacks.append(gc.collect),
             f.Interrupt: lambda effect: self._interrupted(effect.why),
         }
         self.loop.leave = self._leaves

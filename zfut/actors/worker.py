@@ -7,6 +7,7 @@ background thread serves the mailbox.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -61,6 +62,7 @@ class WorkerProcess:
         self.loop.handlers = {
             f.Forget: lambda effect: self.mailbox.forget(effect.uid),
             f.Note: _note,
+            f.CollectGarbage: lambda _: self.loop.callbacks.append(gc.collect),
             f.EndProcess: self._end,
             f.InterruptCall: self._interrupt,
             f.Interrupt: lambda effect: self.loop.fail_all(effect.why),

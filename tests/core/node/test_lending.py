@@ -104,6 +104,25 @@ def test_the_report_names_who_is_in_front() -> None:
     assert small["behind"] == {"process": large["process"], "bytes": 9 * PAGE}
 
 
+def test_everybody_is_asked_to_collect_garbage_once_for_a_request() -> None:
+    bench = Bench()
+    assert bench.borrow(FIRST, 1, 8)
+    assert bench.borrow(SECOND, 1, 9) is None
+
+    def asked(now: int) -> list[bytes]:
+        sent = bench.wake(now)
+        return [to for to, one in sent if isinstance(one, m.ReclaimMemory) and one.garbage]
+
+    assert bench.node.wake_at() == TIMEOUT_NS // 2
+    assert asked(TIMEOUT_NS // 2 - 1) == []
+    assert asked(TIMEOUT_NS // 2) == [FIRST, SECOND, THIRD], "also who was lent nothing"
+    assert bench.node.wake_at() == TIMEOUT_NS
+    assert bench.borrow(THIRD, 1, 9) is None
+    assert asked(TIMEOUT_NS - 1) == [], "another time comes later"
+    assert asked(TIMEOUT_NS) == [FIRST, SECOND, THIRD]
+    assert bench.node.wake_at() == TIMEOUT_NS * 3 // 2, "until it is late"
+
+
 def test_what_was_lent_serves_the_request_that_was_answered() -> None:
     """A larger wait in front still has a request of its own at the node; this one has none."""
     memory = Memory(PAGE)

@@ -30,6 +30,7 @@ class Waiting(Struct, gc=False):
     wish_bytes: int
     since: int
     passed_bytes: int = 0  # lent to those who came later
+    searched: bool = False  # everybody has been asked to collect garbage since it came
 
     @property
     def closes(self) -> bool:
@@ -107,6 +108,15 @@ class Lending:
                 passed.passed_bytes += piece[1]
                 closed = closed or passed.closes
         return served
+
+    def unsearched(self) -> Waiting | None:
+        """Return the oldest request for which nobody has been asked to collect garbage."""
+        return next((w for w in self.waiting.values() if not w.searched), None)
+
+    def searched(self) -> None:
+        """Everybody has been asked for the sake of all that wait now."""
+        for waiting in self.waiting.values():
+            waiting.searched = True
 
     def behind(self, waiting: Waiting) -> Waiting | None:
         """Return the request in front that has closed the door to this one, if one has."""

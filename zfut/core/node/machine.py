@@ -33,6 +33,10 @@ from zfut.core.node.worker_pool import LENT
 from zfut.exits import ORPHANED
 from zfut.wire import messages as m
 
+COLLECT_AFTER_NS, COLLECT_EVERY_NS = 50_000_000, 1_000_000_000
+"""A request for memory waits so long before everybody is asked to collect garbage for it, and so
+long lies between two times: a store that is full but moves costs no collections."""
+
 
 class NodeMachine:
     """Pure: events go in by ``handle``, effects come out of ``settle``."""
@@ -56,6 +60,7 @@ class NodeMachine:
         self.draining = Draining(config)
         self.stopping = ""
         self._scarce: dict[bytes, None] = {}
+        self._collected = -COLLECT_EVERY_NS
         self._condemned: dict[bytes, str] = {}
         self._orphans: dict[bytes, int] = {}  # workers of dead owners -> when they are killed
         self.fencing = Fencing()
@@ -101,7 +106,7 @@ class NodeMachine:
         wakes = [self.granting.wake_at(), self.draining.wake_at(), *self._orphans.values()]
         if self.lending.waiting:
             oldest = min(waiting.since for waiting in self.lending.waiting.values())
-            wakes.append(oldest + self.config.store_full_timeout_ns)
+            wakes += [oldest + self.config.store_full_timeout_ns, self._collects_at()]
         return min((wake for wake in wakes if wake is not None), default=None)
 
     def check(self) -> None:
@@ -230,11 +235,35 @@ class NodeMachine:
 
     def _ask_for_memory(self) -> None:
         """Everybody gives back what is unused, until nobody waits."""
-        needed = sum(waiting.size_bytes for waiting in self.lending.waiting.values())
+        needed = self._needed()
         for uid in self.lending.lent:
             if uid not in self._scarce:
                 self._scarce[uid] = None
                 self.out.send(uid, m.ReclaimMemory(needed))
+
+    def _collects_at(self) -> int | None:
+        """When everybody is asked to collect garbage for those who wait, once for each."""
+        waiting = self.lending.unsearched()
+        if waiting is None:
+            return None
+        patience = min(COLLECT_AFTER_NS, self.config.store_full_timeout_ns // 2)
+        again = min(COLLECT_EVERY_NS, self.config.store_full_timeout_ns // 2)
+        return max(waiting.since + patience, self._collected + again)
+
+    def _collect(self, now: int) -> None:
+        """Everybody is asked who may have views, also those who have been lent nothing."""
+        collects_at = self._collects_at()
+        if collects_at is None or now < collects_at:
+            return
+        self._collected = now
+        self.lending.searched()
+        needed = self._needed()
+        for uid in (*self.drivers, *self.granting.pool.greeted()):
+            self._scarce[uid] = None
+            self.out.send(uid, m.ReclaimMemory(needed, garbage=True))
+
+    def _needed(self) -> int:
+        return sum(waiting.size_bytes for waiting in self.lending.waiting.values())
 
     def _serve_memory(self) -> None:
         for waiting, piece in self.lending.serve():
@@ -335,6 +364,7 @@ class NodeMachine:
             if late.closes:  # those it held up are served before they are late themselves
                 self._serve_memory()
         self._serve_memory()
+        self._collect(now)
         for uid in [uid for uid, at in self._orphans.items() if at <= now]:
             del self._orphans[uid]
             self.out.add(KillProcess(uid))
