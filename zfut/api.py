@@ -140,22 +140,33 @@ def _forget_parents_session() -> None:
 
 
 def shutdown() -> None:
-    """Leave the session; an embedded node ends with all its processes. Harmless when repeated."""
+    """Leave the session; an embedded node ends with all its processes. Harmless when repeated.
+
+    Arrays that were got from it keep their values: those on a node that others use are copied.
+    """
+    _leave(keep_arrays=True)
+
+
+def _at_exit() -> None:
+    _leave(keep_arrays=False)
+
+
+def _leave(*, keep_arrays: bool) -> None:
     with _lock:
         _forget_parents_session()
         if _driver is not None and current_or_none() in (None, _driver.session):
-            _close()  # a task does not end the session of its program
+            _close(keep_arrays=keep_arrays)  # a task does not end the session of its program
 
 
-def _close() -> None:
+def _close(*, keep_arrays: bool = True) -> None:
     global _driver
     closing, _driver = _driver, None
     set_current(None)
     if closing is not None:
-        closing.close()
+        closing.close(keep_arrays=keep_arrays)
 
 
-atexit.register(shutdown)
+atexit.register(_at_exit)
 
 
 def is_initialized() -> bool:

@@ -19,6 +19,7 @@ from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question, read_answer
 from zfut.ids import short
 from zfut.waiting import Pending
+from zfut.wire import messages as m
 
 ANSWER_S = 1.0
 """A process that does not answer in this time does not answer."""
@@ -72,6 +73,8 @@ def ask(session: Asker, question: Question, within_s: float = ANSWER_S) -> Cause
     if question.to == session.uid:
         with session.loop.lock:
             return read_answer(session.owner.told(question.kind, question.name))
+    if question.kind == "room":
+        return _room(session, question, within_s)
     if question.to in session.owner.ledger.dead:
         return Cause(f"process {short(question.to)} is dead")
     said = _ask(session, question, within_s)
@@ -79,6 +82,29 @@ def ask(session: Asker, question: Question, within_s: float = ANSWER_S) -> Cause
         text = f"process {short(question.to)} did not answer within {within_s:.2g} s"
         return Cause(f"{text}: it has ended, or its user code never lets others run")
     return read_answer(said)
+
+
+def _room(session: Asker, question: Question, within_s: float) -> Cause:
+    """Say how it stands with what a process waits to write into the node's store."""
+    said = _ask_node(session, within_s)
+    if said is None:
+        return Cause(f"the node did not answer within {within_s:.2g} s")
+    memory = said["memory"]
+    free = f"{memory['free']} of {memory['capacity']} bytes are free (largest piece "
+    texts = [f"the store: {free}{memory['largest']})"]
+    for one in said["waiting_for_memory"]:
+        if one["uid"] != question.name.hex():
+            continue
+        text = f"{one['bytes']} bytes are asked for"
+        if one["behind"]:
+            text += " behind a request of {bytes} bytes by process {process}".format(
+                **one["behind"]
+            )
+            text += ", which enough smaller ones have passed: it is served first"
+        if one["passed"]:
+            text += f"; smaller requests that came later got {one['passed']} bytes"
+        texts.append(text)
+    return Cause("; ".join(texts))
 
 
 def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]]:
@@ -91,6 +117,18 @@ def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]]:
 def _ask(session: Asker, question: Question, within_s: float) -> bytes | None:
     call_id, pending = session.new_call()
     session.loop.post(e.AskedOwner(call_id, question.to, question.kind, question.name))
+    answer: bytes | None = _answer(session, call_id, pending, within_s)
+    return answer
+
+
+def _ask_node(session: Asker, within_s: float) -> dict[str, Any] | None:
+    call_id, pending = session.new_call()
+    session.loop.post(e.Asked(call_id, m.AskNode(call_id, "status")))
+    said = _answer(session, call_id, pending, within_s)
+    return None if said is None else msgspec.json.decode(said)
+
+
+def _answer(session: Asker, call_id: int, pending: Pending, within_s: float) -> bytes | None:
     deadline = time.monotonic_ns() + int(within_s * 1e9)
     try:
         if not session.wait_for(call_id, pending, deadline):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +24,14 @@ PATIENCE_NS = 200_000_000
 @zfut.remote
 def zeros(size_bytes: int) -> np.ndarray:
     return np.zeros(size_bytes, np.uint8)
+
+
+@zfut.remote
+def leaves_garbage(array: np.ndarray) -> int:
+    gc.disable()
+    cycle: list[object] = [array]
+    cycle.append(cycle)
+    return len(array)
 
 
 @zfut.remote
@@ -79,6 +88,55 @@ def test_who_waits_for_room_is_seen_waiting_and_goes_on_when_there_is_some(
         kept.pop()
         assert waits.result(WAIT_S) == 20 * MIB
     until(lambda: not waiting(), "nobody waits for memory")
+
+
+def test_small_returns_pass_a_put_that_does_not_fit(start: Start) -> None:
+    """A full store: what is free is lent to who can use it, up to what the large one wants."""
+    start(num_cpus=2, object_store_memory=64 * MIB)
+    kept = zfut.put(np.zeros(30 * MIB, np.uint8))
+    large = zeros.remote(40 * MIB)
+    until(waiting, "the large one waits")
+    for _ in range(3):
+        assert len(zfut.get(zeros.remote(15 * MIB), timeout=WAIT_S)) == 15 * MIB
+    (one,) = waiting()
+    assert one["bytes"] >= 40 * MIB
+    assert one["passed"] >= 45 * MIB
+    small = zeros.remote(15 * MIB)
+    until(lambda: len(waiting()) == 2, "enough has passed the large one")
+    assert "bytes are asked for behind a request of" in small.explain()
+    assert "smaller requests that came later got" in large.explain()
+    del kept
+    assert len(zfut.get(large, timeout=WAIT_S)) == 40 * MIB
+    del large
+    assert len(zfut.get(small, timeout=WAIT_S)) == 15 * MIB
+
+
+@pytest.mark.parametrize("where", ["worker", "program", "inline"])
+def test_garbage_that_holds_memory_is_collected_when_somebody_waits(
+    start: Start, where: str
+) -> None:
+    """A full store: reference cycles hold views of what nobody can reach."""
+    mode = "inline" if where == "inline" else "processes"
+    start(
+        num_cpus=1,
+        object_store_memory=64 * MIB,
+        mode=mode,
+        store_full_timeout_ns=20_000_000_000,
+    )
+    ref = zfut.put(np.full(40 * MIB, 3, np.uint8))
+    gc.disable()
+    try:
+        if where == "worker":
+            assert zfut.get(leaves_garbage.remote(ref), timeout=WAIT_S) == 40 * MIB
+        else:
+            leaves_garbage.local(zfut.get(ref))
+        del ref
+        with ThreadPoolExecutor(1) as pool:
+            put = pool.submit(zfut.put, np.ones(40 * MIB, np.uint8))
+            assert zfut.get(put.result(WAIT_S))[-1] == 1
+        del put
+    finally:
+        gc.enable()
 
 
 def test_a_value_larger_than_the_store_is_refused_with_the_figures(start: Start) -> None:

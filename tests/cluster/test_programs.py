@@ -47,6 +47,48 @@ def served(base: Path) -> Iterator[Running]:
         assert running.code() == 128 + signal.SIGTERM
 
 
+@pytest.fixture
+def small(base: Path) -> Iterator[Running]:
+    """A node whose store is soon full."""
+    with node(base, "--object-store-memory=64MiB") as running:
+        yield running
+        running.signal(signal.SIGTERM)
+        assert running.code() == 128 + signal.SIGTERM
+
+
+@pytest.mark.usefixtures("small")
+def test_arrays_keep_their_values_when_their_program_leaves_and_another_writes(
+    run: Run,
+) -> None:
+    """What a program got lives on after ``shutdown``, on a node that outlives its part."""
+    leaver = run(
+        f"""{JOIN}
+    import numpy as np
+    @zfut.remote
+    def make(value):
+        return np.full(1 << 17, value)
+    arrays = zfut.get([make.remote(7), zfut.put(np.full((1 << 17) + 3, 8))])
+    zfut.shutdown()
+    say("left")
+    hear()
+    say(*[int(n) for array in arrays for n in (array.min(), array.max())])
+    """
+    )
+    assert leaver.line() == "left"
+    writer = run(
+        f"""{JOIN}
+    import numpy as np
+    kept = [zfut.put(np.full(1 << 17, 1000)) for _ in range(50)]
+    say("written")
+    hear()
+    """
+    )
+    assert writer.line() == "written"
+    leaver.tell()
+    assert leaver.line() == "7 7 8 8"
+    writer.tell()
+
+
 @pytest.mark.usefixtures("served")
 def test_programs_work_side_by_side_and_leave_the_node_as_it_was(run: Run) -> None:
     source = f"""{JOIN}

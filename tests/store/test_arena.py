@@ -48,6 +48,18 @@ def held(arena: Arena, offset: int, size: int) -> bytes:
     return bytes(arena.read(offset, size, nothing))
 
 
+def test_what_is_kept_is_not_written_over(arena: Arena) -> None:
+    other = Arena.attach(arena.info)
+    size = 3 * PAGE
+    other.write(64, [b"a" * size], [0])
+    views = [other.read(64, size, nothing), other.read(PAGE + 64, 100, nothing)]
+    other.keep([(64, size), (PAGE + 64, 100)])
+    other.close()
+    arena.write(0, [b"b" * (size + 2 * PAGE)], [0])
+    assert [bytes(view) for view in views] == [b"a" * size, b"a" * 100]
+    assert held(arena, 0, size) == b"b" * size
+
+
 def names(directory: Path | str) -> list[str]:
     return sorted(file.name for file in Path(directory).iterdir())
 

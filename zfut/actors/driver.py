@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -26,6 +27,7 @@ from zfut.shield import shielded
 from zfut.store import Arena
 from zfut.wire import messages as m
 from zfut.wire.codec import decode_to_owner
+from zfut.wire.specs import Stored
 
 log = logging.getLogger("zfut")
 
@@ -74,6 +76,7 @@ class Driver:
         self.loop.handlers = {
             f.Forget: lambda effect: mailbox.forget(effect.uid),
             f.Note: _note,
+            f.CollectGarbage: lambda _: self.loop.callbacks.append(gc.collect),
             f.Interrupt: lambda effect: self._interrupted(effect.why),
         }
         self.loop.leave = self._leaves
@@ -113,16 +116,35 @@ class Driver:
 
     def _leaves(self, why: str) -> None:
         """Others cannot be spoken to: what was lent goes back, and every wait and call ends."""
+        if self.launched is None:
+            self._keep_arrays()
         with contextlib.suppress(MailboxError):
             self.loop.mailbox.send(self.manager, m.Farewell())
         self._interrupted(why)
 
-    def close(self) -> None:
-        """Leave the session; a node that was started for this program ends with it."""
-        with shielded(_nothing):
-            self._close()
+    def close(self, *, keep_arrays: bool = True) -> None:
+        """Leave the session; a node that was started for this program ends with it.
 
-    def _close(self) -> None:
+        Arrays that live on keep their values, unless nobody is left to look at them.
+        """
+        with shielded(_nothing):
+            self._close(keep_arrays=keep_arrays)
+
+    def _keep_arrays(self) -> None:
+        """Others may write where values are as soon as the node hears that this program left."""
+        rows = self.session.owner.rows.values()
+        values = [row.spent or row.value for row in rows if row.views]
+        try:
+            self.arena.keep(
+                (value.offset, value.size_bytes)
+                for value in values
+                if isinstance(value, Stored)
+            )
+        except OSError as error:
+            why = f"({error}); do not read them: other programs may write there"
+            _note(f.Note("error", f"arrays of the session that was left cannot be kept {why}"))
+
+    def _close(self, *, keep_arrays: bool) -> None:
         self.session.closed = self.session.closed or "it was shut down"
         if os.getpid() != self.session._pid:  # noqa: SLF001  a fork must not end its parent's
             return
@@ -130,6 +152,8 @@ class Driver:
         if launched is None and not self.loop.closed:
             with self.loop.lock, contextlib.suppress(Exception):
                 self.loop.handle_all()
+                if keep_arrays:
+                    self._keep_arrays()
                 self.loop.mailbox.send(self.manager, m.Farewell())
         self.loop.close(self.session.closed)
         self.loop.mailbox.close(linger_ms=0 if launched else int(GOODBYE_S * 1000))

@@ -80,7 +80,7 @@ class Loop:
         self._ended = False
         self._sleepers: list[threading.Event] = []
         self.batches: list[Counting] = []  # of values that are being unpickled
-        self._callbacks: deque[Callable[[], None]] = deque()
+        self.callbacks: deque[Callable[[], object]] = deque()  # run outside the lock
         self._polling_on = Polling(mailbox.fd, self.lock)
         self.wake = self._polling_on.wake
         self.watch_fd = self._polling_on.watch_fd
@@ -211,13 +211,13 @@ class Loop:
         if pending.event is not None:
             pending.event.set()
         if pending.callback is not None:
-            self._callbacks.append(pending.callback)
+            self.callbacks.append(pending.callback)
 
     def run_callbacks(self) -> None:
         """Tell futures and coroutines, outside the lock: they may call back in."""
-        while self._callbacks:
+        while self.callbacks:
             try:
-                callback = self._callbacks.popleft()
+                callback = self.callbacks.popleft()
             except IndexError:
                 return
             try:
@@ -234,7 +234,7 @@ class Loop:
             if pending.event is not None:
                 pending.event.set()
             if pending.callback is not None:
-                self._callbacks.append(pending.callback)
+                self.callbacks.append(pending.callback)
         self.calls.clear()
 
     # ---------------------------------------------------------------- waiting
@@ -372,7 +372,7 @@ class Loop:
                 with self.lock:
                     self.handle_all(receive=receive)
                 receive = True
-                if self._callbacks:
+                if self.callbacks:
                     self.run_callbacks()
                 if until() or shield.hit or self.closed or self._claimed:
                     return

@@ -63,6 +63,7 @@ class WorkerProcess:
         self.loop.handlers = {
             f.Forget: lambda effect: self.mailbox.forget(effect.uid),
             f.Note: _note,
+            f.CollectGarbage: lambda _: self.loop.callbacks.append(gc.collect),
             f.EndProcess: self._end,
             f.ReleaseInstance: lambda _: setattr(self, "releases", True),
             f.InterruptCall: self._interrupt,

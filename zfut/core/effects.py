@@ -60,6 +60,10 @@ class WatchProcess(Struct, gc=False):
     pid: int
 
 
+class CollectGarbage(Struct, gc=False):
+    """Run the garbage collector here, where finalisers may run: garbage may hold shared memory."""
+
+
 class InterruptCall(Struct, gc=False):
     """Interrupt this call, which runs: user code sees KeyboardInterrupt, or CancelledError."""
 
@@ -97,6 +101,7 @@ Effect: TypeAlias = (
     | StartWorker
     | KillProcess
     | WatchProcess
+    | CollectGarbage
     | InterruptCall
     | EndProcess
     | Interrupt

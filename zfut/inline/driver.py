@@ -66,7 +66,7 @@ class InlineDriver:
         """Return the session of the virtual process whose code runs here."""
         return self._pump.threads.session()
 
-    def close(self) -> None:
+    def close(self, *, keep_arrays: bool = True) -> None:  # noqa: ARG002  they always are
         """End the session and everything in it."""
         self.session.closed = self.session.closed or "it was shut down"
         self._pump.close()

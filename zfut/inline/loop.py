@@ -14,6 +14,7 @@ the user's runs while the lock is held; once a process has ended nothing in it g
 from __future__ import annotations
 
 import contextvars
+import gc
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class InlineLoop:
         self.context = contextvars.Context()
         self._pump = pump
         self._woken = -1
-        self._callbacks: deque[Callable[[], None]] = deque()
+        self._callbacks: deque[Callable[[], object]] = deque()
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
@@ -184,6 +185,10 @@ class InlineLoop:
         if pending is not None:
             pending.outcome = outcome
             self._end(pending)
+
+    def collect(self) -> None:
+        """Collect garbage soon, with the callbacks: finalisers run, and only outside the lock."""
+        self._callbacks.append(gc.collect)
 
     def fail_all(self, why: str) -> None:
         """The process or its session is over: every wait ends."""

@@ -103,6 +103,8 @@ class Pump:
                     self._end_process(loop, code, why)
                 case f.Interrupt(why):
                     self._interrupt(loop, why)
+                case f.CollectGarbage():
+                    loop.collect()
                 case f.InterruptCall(task_id):
                     self.workers[loop.uid].interrupt(task_id)
                 case f.ReleaseInstance():

@@ -71,6 +71,8 @@ def _follow(
 
 
 def _ask(cluster: Cluster, question: Question) -> Cause:
+    if question.kind == "room":
+        return Cause("the store is full")
     owner = cluster.processes[question.to].owner
     return read_answer(owner.told(question.kind, question.name))
 
@@ -78,6 +80,8 @@ def _ask(cluster: Cluster, question: Question) -> Cause:
 def _is_live(cluster: Cluster, question: Question) -> bool:
     """Whether what is asked about is where its answer says: the tables agree, and the node."""
     process = cluster.processes[question.to]
+    if question.kind == "room":
+        return _has_asked_for_room(cluster, question.name)
     if question.kind == "task":
         return _runs(process, question.name)
     if question.kind == "actor":
@@ -86,6 +90,14 @@ def _is_live(cluster: Cluster, question: Question) -> bool:
     if row is None or row.owner is not None or row.state != PENDING:
         return True
     return row.task is not None and _is_somewhere(cluster, process, row.task)
+
+
+def _has_asked_for_room(cluster: Cluster, uid: bytes) -> bool:
+    """Whether the node knows of everything for which a process waits for room."""
+    node = cluster.node.machine
+    assert isinstance(node, NodeMachine)
+    asked = cluster.processes[uid].owner.ledger.memory.waiting
+    return all((uid, request) in node.lending.waiting for request in asked)
 
 
 def _runs(process: Process, task_id: bytes) -> bool:

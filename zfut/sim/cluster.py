@@ -361,8 +361,8 @@ class Cluster:
                     self._complete(process, call_id, outcome)
                 case f.Forget(uid):
                     process.forgotten[uid] = process.hung_up[uid] = None
-                case f.Note():
-                    pass
+                case f.Note() | f.CollectGarbage():
+                    pass  # what is dropped here is known at once
                 case f.StartWorker(uid):
                     self.at(self._delay(), self._fork, uid)
                 case f.KillProcess(uid):

@@ -24,7 +24,7 @@ import errno
 import mmap
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ctypes import addressof, c_char
 from pathlib import Path
@@ -42,6 +42,7 @@ from zfut.store.copying import (
     MADV_REMOVE,
     address_of,
     madvise,
+    make_private,
     memmove,
 )
 from zfut.store.views import reader
@@ -144,6 +145,20 @@ class Arena:
         if first < last and self.info.kind == "memfd":
             madvise(self._base + first * PAGE, (last - first) * PAGE, MADV_REMOVE)
             self._warm[first:last] = bytes(last - first)
+
+    def keep(self, pieces: Iterable[tuple[int, int]]) -> None:
+        """Make these (offset, size) private here: what others write there is not seen any more.
+
+        For views that outlive this process's part in the session; nothing is written after it.
+        Raises OSError if there is no memory for the copies.
+        """
+        done = 0
+        for offset, size_bytes in sorted(pieces):
+            check_range(offset, size_bytes, self._end)
+            start = max(done, offset // PAGE * PAGE)
+            done = max(done, -(-(offset + size_bytes) // PAGE) * PAGE)
+            if start < done:
+                make_private(self._base + start, done - start)
 
     def close(self) -> None:
         """Unmap the memory, or leave that to the last view that is still out."""

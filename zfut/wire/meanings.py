@@ -98,6 +98,7 @@ MEANINGS: dict[str, str] = {
     "ProcessFenced.uid": "the process that died",
     "FindName.name": "the actor's name",
     "Hello.uid": "the sender; must equal the routing id of its socket",
+    "ReclaimMemory.garbage": "whether to look for memory held by objects nobody can reach",
     "ReclaimMemory.size_bytes": "how many bytes others wait for; 0: nobody waits any more",
     "nested_lease_id": "the sender's request for what its call waits for; 0: none",
     "runs": "whether something runs on top of the call meanwhile",

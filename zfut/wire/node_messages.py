@@ -237,10 +237,13 @@ class MemoryRefused(Message, frozen=True, tag=32):
 class ReclaimMemory(Message, frozen=True, tag=33):
     """node -> owner: others wait for memory; give back what you hold and do not use.
 
+    Whoever has been lent some is asked at once.  When a request has waited for a while everybody is,
+    with ``garbage``: views in reference cycles hold memory until a collector finds them.
     Safe to repeat.
     """
 
     size_bytes: int
+    garbage: bool = False
 
 
 class ReturnMemory(Message, frozen=True, tag=34):

@@ -2,6 +2,8 @@
 
 Processes borrow extents in advance and hand values out of them without asking.  When an extent
 cannot be lent, the request waits in order while everybody is asked to return what is unused.
+What fits passes what does not, until as many bytes have passed a request as it wants itself:
+then it closes the door, and nobody behind it is served before it is, or has given up.
 When a process dies, what it wrote, or had claimed of what the dead wrote, may still be needed:
 those who knew it say what, and the rest is free again.
 
@@ -27,6 +29,13 @@ class Waiting(Struct, gc=False):
     size_bytes: int
     wish_bytes: int
     since: int
+    passed_bytes: int = 0  # lent to those who came later
+    searched: bool = False  # everybody has been asked to collect garbage since it came
+
+    @property
+    def closes(self) -> bool:
+        """Whether enough has passed it."""
+        return self.passed_bytes >= self.size_bytes
 
 
 class Estate(Struct, gc=False):
@@ -81,22 +90,51 @@ class Lending:
                 self.free.free_part(*piece)
 
     def serve(self) -> list[tuple[Waiting, Piece]]:
-        """Lend to those who wait, in order, as far as memory goes."""
+        """Lend to those who wait, in order, as far as memory and open doors go."""
         served: list[tuple[Waiting, Piece]] = []
+        in_front: list[Waiting] = []
+        closed = False
         for name, waiting in list(self.waiting.items()):
+            if closed:
+                break
             piece = self.borrow(waiting.uid, waiting.size_bytes, waiting.size_bytes)
             if piece is None:
-                break
+                in_front.append(waiting)
+                closed = waiting.closes
+                continue
             del self.waiting[name]
             served.append((waiting, piece))
+            for passed in in_front:
+                passed.passed_bytes += piece[1]
+                closed = closed or passed.closes
         return served
 
-    def expired(self, now: int, timeout_ns: int) -> list[Waiting]:
-        """Take out the requests that have waited for too long."""
-        late = [w for w in self.waiting.values() if now - w.since >= timeout_ns]
-        for waiting in late:
-            del self.waiting[waiting.uid, waiting.request]
-        return late
+    def unsearched(self) -> Waiting | None:
+        """Return the oldest request for which nobody has been asked to collect garbage."""
+        return next((w for w in self.waiting.values() if not w.searched), None)
+
+    def searched(self) -> None:
+        """Everybody has been asked for the sake of all that wait now."""
+        for waiting in self.waiting.values():
+            waiting.searched = True
+
+    def behind(self, waiting: Waiting) -> Waiting | None:
+        """Return the request in front that has closed the door to this one, if one has."""
+        for other in self.waiting.values():
+            if other is waiting:
+                return None
+            if other.closes:
+                return other
+        return None
+
+    def expire(self, now: int, timeout_ns: int) -> Waiting | None:
+        """Take out the oldest request if it has waited for too long."""
+        for name, waiting in self.waiting.items():
+            if now - waiting.since >= timeout_ns:
+                del self.waiting[name]
+                return waiting
+            break
+        return None
 
     # ---------------------------------------------------------------- the dead
 

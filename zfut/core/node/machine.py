@@ -33,6 +33,10 @@ from zfut.core.node.worker_pool import LENT
 from zfut.exits import ORPHANED
 from zfut.wire import messages as m
 
+COLLECT_AFTER_NS, COLLECT_EVERY_NS = 50_000_000, 1_000_000_000
+"""A request for memory waits so long before everybody is asked to collect garbage for it, and so
+long lies between two times: a store that is full but moves costs no collections."""
+
 
 class NodeMachine:
     """Pure: events go in by ``handle``, effects come out of ``settle``."""
@@ -56,6 +60,7 @@ class NodeMachine:
         self.draining = Draining(config)
         self.stopping = ""
         self._scarce: dict[bytes, None] = {}
+        self._collected = -COLLECT_EVERY_NS
         self._condemned: dict[bytes, str] = {}
         self._orphans: dict[bytes, int] = {}  # workers of dead owners -> when they are killed
         self.fencing = Fencing()
@@ -101,7 +106,7 @@ class NodeMachine:
         wakes = [self.granting.wake_at(), self.draining.wake_at(), *self._orphans.values()]
         if self.lending.waiting:
             oldest = min(waiting.since for waiting in self.lending.waiting.values())
-            wakes.append(oldest + self.config.store_full_timeout_ns)
+            wakes += [oldest + self.config.store_full_timeout_ns, self._collects_at()]
         return min((wake for wake in wakes if wake is not None), default=None)
 
     def check(self) -> None:
@@ -225,17 +230,40 @@ class NodeMachine:
         if piece is not None:
             self.out.send(sender, m.MemoryLent(message.request, *piece))
             return
-        waiting = Waiting(sender, message.request, size, message.wish_bytes, now)
-        self.lending.wait(waiting)
-        self._ask_for_memory()
+        self.lending.wait(Waiting(sender, message.request, size, message.wish_bytes, now))
+        self._serve_memory()  # it may pass those that wait for more
 
     def _ask_for_memory(self) -> None:
         """Everybody gives back what is unused, until nobody waits."""
-        needed = sum(waiting.size_bytes for waiting in self.lending.waiting.values())
+        needed = self._needed()
         for uid in self.lending.lent:
             if uid not in self._scarce:
                 self._scarce[uid] = None
                 self.out.send(uid, m.ReclaimMemory(needed))
+
+    def _collects_at(self) -> int | None:
+        """When everybody is asked to collect garbage for those who wait, once for each."""
+        waiting = self.lending.unsearched()
+        if waiting is None:
+            return None
+        patience = min(COLLECT_AFTER_NS, self.config.store_full_timeout_ns // 2)
+        again = min(COLLECT_EVERY_NS, self.config.store_full_timeout_ns // 2)
+        return max(waiting.since + patience, self._collected + again)
+
+    def _collect(self, now: int) -> None:
+        """Everybody is asked who may have views, also those who have been lent nothing."""
+        collects_at = self._collects_at()
+        if collects_at is None or now < collects_at:
+            return
+        self._collected = now
+        self.lending.searched()
+        needed = self._needed()
+        for uid in (*self.drivers, *self.granting.pool.greeted()):
+            self._scarce[uid] = None
+            self.out.send(uid, m.ReclaimMemory(needed, garbage=True))
+
+    def _needed(self) -> int:
+        return sum(waiting.size_bytes for waiting in self.lending.waiting.values())
 
     def _serve_memory(self) -> None:
         for waiting, piece in self.lending.serve():
@@ -247,12 +275,13 @@ class NodeMachine:
                 self.out.send(uid, m.ReclaimMemory(0))
             self._scarce.clear()
 
-    def _full_text(self, size_bytes: int) -> str:
+    def _full_text(self, size_bytes: int, passed_bytes: int = 0) -> str:
         figures = self.lending.figures()
+        passed = f"; {passed_bytes} went meanwhile to smaller requests that came later"
         return (
             f"{size_bytes} bytes wanted, {figures['free']} of {figures['capacity']} bytes free "
             f"(largest piece {figures['largest']}), {figures['lent']} lent to "
-            f"{len(self.lending.lent)} processes"
+            f"{len(self.lending.lent)} processes{passed if passed_bytes else ''}"
         )
 
     # ---------------------------------------------------------------- life and death
@@ -329,10 +358,13 @@ class NodeMachine:
         self.out.send(uid, m.Exit(ORPHANED))
 
     def _on_woken(self, now: int) -> None:
-        for waiting in self.lending.expired(now, self.config.store_full_timeout_ns):
-            text = self._full_text(waiting.size_bytes)
-            self.out.send(waiting.uid, m.MemoryRefused(waiting.request, text))
+        while late := self.lending.expire(now, self.config.store_full_timeout_ns):
+            text = self._full_text(late.size_bytes, late.passed_bytes)
+            self.out.send(late.uid, m.MemoryRefused(late.request, text))
+            if late.closes:  # those it held up are served before they are late themselves
+                self._serve_memory()
         self._serve_memory()
+        self._collect(now)
         for uid in [uid for uid, at in self._orphans.items() if at <= now]:
             del self._orphans[uid]
             self.out.add(KillProcess(uid))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zfut.ids import node_of, short
 
 if TYPE_CHECKING:
+    from zfut.core.node.lending import Waiting
     from zfut.core.node.machine import NodeMachine
 
 
@@ -50,7 +51,13 @@ def report(node: NodeMachine, topic: str) -> dict[str, Any]:
         for lease in leases.queued.values()
     ]
     answer["waiting_for_memory"] = [
-        {"process": short(waiting.uid), "bytes": waiting.size_bytes}
+        {
+            "process": short(waiting.uid),
+            "uid": waiting.uid.hex(),
+            "bytes": waiting.size_bytes,
+            "passed": waiting.passed_bytes,
+            "behind": _behind(node, waiting),
+        }
         for waiting in node.lending.waiting.values()
     ]
     answer["names"] = [
@@ -58,6 +65,13 @@ def report(node: NodeMachine, topic: str) -> dict[str, Any]:
         for (namespace, name), entry in node.head.directory.names.items()
     ]
     return answer
+
+
+def _behind(node: NodeMachine, waiting: Waiting) -> dict[str, Any] | None:
+    other = node.lending.behind(waiting)
+    if other is None:
+        return None
+    return {"process": short(other.uid), "bytes": other.size_bytes}
 
 
 def _label(node: NodeMachine, lease: tuple[bytes, int] | None) -> str:

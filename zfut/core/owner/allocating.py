@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zfut.core.effects import Complete
+from zfut.core.effects import CollectGarbage, Complete
 from zfut.core.events import AllocateMemory
 from zfut.core.owner.ledger import Ledger
 from zfut.wire import messages as m
@@ -39,8 +39,10 @@ class Allocating:
             case m.MemoryRefused(request, why):
                 if self._memory.refused(request):
                     self._ledger.out.add(Complete(request, why))
-            case m.ReclaimMemory(size_bytes):
+            case m.ReclaimMemory(size_bytes, garbage):
                 self._memory.scarce = size_bytes > 0
+                if garbage:
+                    self._ledger.out.add(CollectGarbage())
                 if size_bytes:
                     pieces = self._memory.give_back(size_bytes)
                     self._ledger.out.send(self._ledger.node, m.ReturnMemory(tuple(pieces)))

@@ -481,7 +481,7 @@ class OwnerMachine:
             case "actor":
                 return answer(self.why.actor(name))
             case "task":
-                return answer(self.tell_task(name))
+                return answer(self.why.with_room(self.tell_task(name)))
             case "memory":
                 return msgspec.json.encode(list(self.why.inventory()))
             case _:

@@ -40,11 +40,15 @@ class Memory:
         return m.BorrowMemory(call_id, padded, max(padded, self._extent_bytes))
 
     def lent(self, request: int, offset: int, size_bytes: int) -> list[tuple[int, int]]:
-        """The node answered a request. Returns (call, offset) for each wait that this ends."""
+        """The node answered a request. Returns (call, offset) for each wait that this ends.
+
+        That request's comes first: one in front of it still has a request of its own at the node.
+        """
         self.extents.add(offset, size_bytes)
         self.lent_bytes += size_bytes
         served: list[tuple[int, int]] = []
-        for call_id, (size, owner) in list(self.waiting.items()):
+        for call_id in sorted(self.waiting, key=lambda one: one != request):
+            size, owner = self.waiting[call_id]
             place = self.allocate(size, owner)
             if place is not None:
                 served.append((call_id, place))

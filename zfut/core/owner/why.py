@@ -31,7 +31,7 @@ from zfut.wire.specs import Demand, Stored
 
 
 class Question(Struct, frozen=True):
-    """What to ask next, and whom: ``kind`` is object or task."""
+    """What to ask next, and whom: ``kind`` is object, task, actor, or room: that is for the node."""
 
     to: bytes
     kind: str
@@ -170,6 +170,12 @@ class Why:
         return Cause(f"{text}, and its constructor runs", [Question(worker, "task", actor_id)])
 
     # ---------------------------------------------------------------- memory
+
+    def with_room(self, cause: Cause) -> Cause:
+        """Lead from a call here to the node if this process waits for room in the store."""
+        if self._ledger.memory.waiting:
+            cause.deeper.append(Question(self._ledger.node, "room", self._ledger.uid))
+        return cause
 
     def inventory(self) -> Iterator[dict[str, Any]]:
         """Describe every object that this process owns or borrows."""
