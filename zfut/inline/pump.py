@@ -85,7 +85,7 @@ class Pump:
         for loop in list(self.loops.values()):
             loop.run_callbacks()
 
-    def perform(self, loop: InlineLoop, effects: list[f.Effect]) -> None:  # noqa: C901
+    def perform(self, loop: InlineLoop, effects: list[f.Effect]) -> None:  # noqa: C901, PLR0912
         """Do what a machine asks for."""
         for effect in effects:
             match effect:

@@ -56,8 +56,8 @@ def _rests_on_something(process: Process, object_id: bytes) -> bool:
     waiting = owner.borrowing.waiting
     tokens = owner.rows[object_id].tokens or ()
     waits = [one for token in tokens if token in waiting for one in waiting[token][0]]
-    if _owner_has_lineage(process, object_id):
-        return True  # we have asked for its value again; it can be made
+    if _is_at_its_owner(process, object_id):
+        return True
     return any(_waits(process, one) for one in waits) or any(
         _is_there(process, cover)
         and not any(one[:PROC_BYTES] in owner.ledger.dead for one in through)
@@ -65,9 +65,12 @@ def _rests_on_something(process: Process, object_id: bytes) -> bool:
     )
 
 
-def _owner_has_lineage(process: Process, object_id: bytes) -> bool:
+def _is_at_its_owner(process: Process, object_id: bytes) -> bool:
+    """Whether the owner has the registration, or could make the value that is asked for again."""
     made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
-    known = made.lineage_tokens or {} if made is not None else {}
+    if made is None:
+        return False
+    known = {**(made.borrowers or {}), **(made.lineage_tokens or {})}
     return any(token in known for token in process.owner.rows[object_id].tokens or ())
 
 
