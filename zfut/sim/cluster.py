@@ -361,6 +361,8 @@ class Cluster:
                     self._complete(process, call_id, outcome)
                 case f.Forget(uid):
                     process.forgotten[uid] = process.hung_up[uid] = None
+                    kept = [letter for letter in process.arrived if letter[0] != uid]
+                    process.arrived = deque(kept)  # nothing more is taken from it
                 case f.Note() | f.CollectGarbage():
                     pass  # what is dropped here is known at once
                 case f.StartWorker(uid):
