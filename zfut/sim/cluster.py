@@ -362,7 +362,8 @@ class Cluster:
                 case f.Forget(uid):
                     process.forgotten[uid] = process.hung_up[uid] = None
                     kept = [letter for letter in process.arrived if letter[0] != uid]
-                    process.arrived = deque(kept)  # nothing more is taken from it
+                    process.arrived.clear()  # nothing more is taken from it
+                    process.arrived.extend(kept)
                 case f.Note() | f.CollectGarbage():
                     pass  # what is dropped here is known at once
                 case f.StartWorker(uid):
