@@ -66,12 +66,15 @@ def _rests_on_something(process: Process, object_id: bytes) -> bool:
 
 
 def _is_at_its_owner(process: Process, object_id: bytes) -> bool:
-    """Whether the owner has the registration, or could make the value that is asked for again."""
+    """Whether the owner has the registration; or will have it, before the word that revives it."""
     made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
     if made is None:
         return False
+    unsaid = process.owner.ledger.unsaid
     known = {**(made.borrowers or {}), **(made.lineage_tokens or {})}
-    return any(token in known for token in process.owner.rows[object_id].tokens or ())
+    tokens = process.owner.rows[object_id].tokens or ()
+    revived = [token for token in tokens if token in unsaid and not unsaid[token][0]]
+    return bool(revived) or any(token in known for token in tokens)
 
 
 def _waits(process: Process, name: bytes) -> bool:

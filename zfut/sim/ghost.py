@@ -196,10 +196,9 @@ class Ghost:
             value = row.value if isinstance(row.value, bytes) else b""
             state = read_failure(value) if row.state == FAILED else ["a value"]
             killed = ["ActorDiedError", "ActorUnavailableError", "TaskCancelledError"]
-            if (
-                self._cluster.config.fate_share == "kill"
-            ):  # no life of it would survive the call
-                killed.append("Dependency")
+            actor = self.actors.get(process.worker.executor.actor_id)
+            if actor is not None and (actor.killed or actor.restarted):
+                killed.append("Dependency")  # it was to be sent to the next life, and cannot be
             if call.kind != TASK and state[0] in killed:
                 return  # its process was to end, and does not know yet
             violate(f"{where} starts on {process.name} though it has {state}")

@@ -306,6 +306,7 @@ class Process:
         self, thread: Thread, ids: tuple[bytes, ...], need: int, timeout_ns: int | None
     ) -> Waits:
         """Wait until ``need`` of the objects are ready; 0: all of them, or the first failed."""
+        self._check_open()
         call_id, pending = self.new_call()
         pending.reenters = thread.blocks and not self.cluster.waits_aside()
         self.post(
