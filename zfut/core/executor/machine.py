@@ -345,10 +345,9 @@ class ExecutorMachine:
         if result.task_id in self._owner.ledger.covers:
             callers = borrowing.end_call(result.task_id, caller)
         if event.refs:  # of the caller's own, it holds only what it gave to this call
-            named = [name for refs in event.refs for name, _ in refs if name not in callers]
-            borrowing.secure(
-                [name for name in named if name.startswith(caller)], result.task_id
-            )
+            given = dict.fromkeys(callers)
+            named = [name for refs in event.refs for name, _ in refs if name.startswith(caller)]
+            borrowing.secure([name for name in named if name not in given], result.task_id)
         if borrowing.waits_for(result.task_id):
             kept = self._keep_until_answered(event.refs, callers)
             borrowing.secure(callers, result.task_id)
@@ -377,7 +376,8 @@ class ExecutorMachine:
         """
         rows, own = self._owner.rows, self._owner.ledger.uid
         named = [name for found in refs for name, owner in found if owner.uid != own]
-        kept = [name for name in named if name in rows and name not in callers]
+        given = dict.fromkeys(callers)
+        kept = [name for name in named if name in rows and name not in given]
         for name in kept:
             rows[name].local += 1
         return kept
