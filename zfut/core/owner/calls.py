@@ -45,10 +45,9 @@ class Calls:
             self._ledger.hold_argument(handle_id(task.actor_id), task.actor_owner)
         if actor.state == "dead":
             self._fail_call(actor, task)
-            if not known and actor.owner.uid == self._ledger.uid:
-                del self.actors.actors[
-                    task.actor_id
-                ]  # it was forgotten before this handle came
+            own = actor.owner.uid == self._ledger.uid  # forgotten before this handle came
+            if not known and (own or task.weak):  # there is no handle with which it would go
+                del self.actors.actors[task.actor_id]
             return
         if actor.between and not task.retries_left and not again:
             self._fail(task, self._unavailable(actor, task, actor.detail), b"")
