@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from tests.sim.mutants.borrowing import another_cover_is_trusted
 from tests.sim.test_two_owners import told
 from zfut.core.head.actor_directory import ActorDirectory, Entry, Key
 from zfut.core.head.machine import HeadMachine
@@ -84,20 +85,6 @@ def a_call_ends_without_a_registration(patch: pytest.MonkeyPatch) -> None:
     def mutant(self: Borrowing, task_id: bytes, _: bytes) -> list[bytes]:
         self._ledger.covers.take(task_id)
         return []
-
-    patch.setattr(Borrowing, "end_call", mutant)
-
-
-def one_cover_stands_in_for_another(patch: pytest.MonkeyPatch) -> None:
-    """What the rule of custody forbids: two calls may each be the other's support."""
-    right = Borrowing.end_call
-
-    def mutant(self: Borrowing, task_id: bytes, caller: bytes) -> list[bytes]:
-        covers = self._ledger.covers
-        for name, way in covers.take(task_id).items():
-            if not covers.over(name):
-                covers.add(task_id, (name,), way)
-        return right(self, task_id, caller)
 
     patch.setattr(Borrowing, "end_call", mutant)
 
@@ -228,7 +215,7 @@ def test_covers_that_support_each_other(monkeypatch: pytest.MonkeyPatch) -> None
     script = Script()
     two_actors_that_protect_each_other(script)
     told(script, "w1 return", "advance 5ms")
-    one_cover_stands_in_for_another(monkeypatch)
+    another_cover_is_trusted(monkeypatch)
     script = Script()
     two_actors_that_protect_each_other(script)
     assert "in a circle" in broken(script, "w1 return")

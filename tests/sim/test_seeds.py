@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -25,42 +26,35 @@ WALKS = 0.2
 WALKING = 100
 
 
-@pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
-def test_seeds(start: int) -> None:
+def assert_block_holds(start: int, options: str, **given: Any) -> None:
+    """Run a block of seeds; ``options`` say how the command runs one of them again."""
     for seed in range(start, start + BLOCK):
-        outcome = run_seed(seed)
+        outcome = run_seed(seed, **given)
         assert not outcome.violation, (
             "\n".join(last_lines(outcome.cluster, 30))
             + f"\nseed {seed}: {outcome.violation}\n"
-            + f"again: python -m zfut.sim --seed {seed} --plain"
+            + f"again: python -m zfut.sim --seed {seed}{options}"
         )
+
+
+@pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
+def test_seeds(start: int) -> None:
+    assert_block_holds(start, " --plain")
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
 def test_seeds_that_free(start: int) -> None:
-    for seed in range(start, start + BLOCK):
-        outcome = run_seed(seed, frees=FREES)
-        assert not outcome.violation, (
-            f"--seed {seed} --frees {FREES} --plain: {outcome.violation}"
-        )
+    assert_block_holds(start, f" --frees {FREES} --plain", frees=FREES)
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, BLOCK))
 def test_seeds_with_every_fault(start: int) -> None:
-    for seed in range(start, start + BLOCK):
-        outcome = run_seed(seed, wide=True)
-        assert not outcome.violation, (
-            "\n".join(last_lines(outcome.cluster, 30))
-            + f"\nseed {seed}: {outcome.violation}\n"
-            + f"again: python -m zfut.sim --seed {seed}"
-        )
+    assert_block_holds(start, "", wide=True)
 
 
 @pytest.mark.parametrize("start", range(0, WALKING, BLOCK))
 def test_seeds_that_walk(start: int) -> None:
-    for seed in range(start, start + BLOCK):
-        outcome = run_seed(seed, walks=WALKS, wide=True)
-        assert not outcome.violation, f"--seed {seed} --walks {WALKS}: {outcome.violation}"
+    assert_block_holds(start, f" --walks {WALKS}", walks=WALKS, wide=True)
 
 
 def test_walks_go_through_values_of_values(monkeypatch: pytest.MonkeyPatch) -> None:

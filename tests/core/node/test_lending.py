@@ -70,7 +70,8 @@ def test_no_more_bytes_pass_a_request_than_it_wants_itself() -> None:
     assert bench.give_back(FIRST, kept) == [(SECOND, 1), (THIRD, 7)]
 
 
-def test_what_is_held_up_goes_on_when_the_one_in_front_gives_up() -> None:
+def with_a_closed_door() -> Bench:
+    """Return a node on which 9 pages have passed the second's request for 9."""
     bench = Bench()
     assert bench.borrow(FIRST, 1, 8)
     assert bench.borrow(SECOND, 1, 9) is None
@@ -78,6 +79,11 @@ def test_what_is_held_up_goes_on_when_the_one_in_front_gives_up() -> None:
     assert lent
     assert bench.borrow(THIRD, 2, 1) is None
     assert bench.give_back(THIRD, lent) == [(THIRD, 2)]
+    return bench
+
+
+def test_what_is_held_up_goes_on_when_the_one_in_front_gives_up() -> None:
+    bench = with_a_closed_door()
     assert bench.borrow(THIRD, 3, 1) is None, "9 pages have passed 9"
     sent = bench.wake(TIMEOUT_NS)
     (refused,) = [(to, one) for to, one in sent if isinstance(one, m.MemoryRefused)]
@@ -88,13 +94,7 @@ def test_what_is_held_up_goes_on_when_the_one_in_front_gives_up() -> None:
 
 
 def test_the_report_names_who_is_in_front() -> None:
-    bench = Bench()
-    assert bench.borrow(FIRST, 1, 8)
-    assert bench.borrow(SECOND, 1, 9) is None
-    lent = bench.borrow(THIRD, 1, 8)
-    assert lent
-    assert bench.borrow(THIRD, 2, 1) is None
-    assert bench.give_back(THIRD, lent) == [(THIRD, 2)]
+    bench = with_a_closed_door()
     assert bench.borrow(THIRD, 3, 1) is None
     ((_, said),) = bench.tell(FIRST, m.AskNode(1, "status"))
     assert isinstance(said, m.NodeSays)

@@ -38,11 +38,11 @@ def answer_askers(ledger: Ledger, object_id: bytes, row: ObjectRow) -> None:
 
 
 def _answer(ledger: Ledger, to: bytes, object_id: bytes, row: ObjectRow) -> None:
-    refs = tuple(RefInfo(inner, ledger.owner_of(inner)) for inner, _ in row.contains)
     if row.state == STORED:
         ledger.out.send(to, m.ObjectReady(object_id, row.version, stored_value(ledger, row)))
         return
     data = row.value if isinstance(row.value, bytes) else b""
+    refs = _refs_in(ledger, row)
     inline = row.state == INLINE
     value = Inline(len(data), row.encoding, refs) if inline else Failed(len(data), refs)
     ledger.out.send(to, m.ObjectReady(object_id, row.version, value), (data,))
@@ -56,8 +56,11 @@ def stored_value(ledger: Ledger, row: ObjectRow) -> Stored:
     assert isinstance(row.value, Stored)
     if not row.contains:
         return row.value
-    refs = tuple([RefInfo(inner, ledger.owner_of(inner)) for inner, _ in row.contains])
-    return replace(row.value, refs=refs)
+    return replace(row.value, refs=_refs_in(ledger, row))
+
+
+def _refs_in(ledger: Ledger, row: ObjectRow) -> tuple[RefInfo, ...]:
+    return tuple([RefInfo(inner, ledger.owner_of(inner)) for inner, _ in row.contains])
 
 
 def say_freed(ledger: Ledger, to: bytes, object_id: bytes, row: ObjectRow) -> None:

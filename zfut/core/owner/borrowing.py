@@ -113,10 +113,7 @@ class Borrowing:
         if not refs or row.contains:
             return
         row.contains = self._ledger.contain(refs)
-        for ref in refs:
-            inner = self._ledger.objects.rows[ref.object_id]
-            if inner.owner is not None and inner.lacks_token():
-                self._register(ref.object_id, inner, dead)
+        self.secure([ref.object_id for ref in refs], dead)
 
     def secure(self, object_ids: Iterable[bytes], waits: bytes) -> None:
         """What protected these ends: ``waits`` until the owners of those still needed keep them."""
