@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,9 @@ class Maker:
     def make(self, filled_with: float) -> tuple[list[Any], int]:
         self.ref = zfut.put(np.full(COUNT, filled_with))
         return [self.ref], os.getpid()
+
+    def lend(self, filled_with: float) -> tuple[list[Any], int]:
+        return [zfut.put(np.full(COUNT, filled_with))], os.getpid()
 
 
 @zfut.remote
@@ -83,3 +88,58 @@ def test_what_was_written_for_a_dead_owner_is_free(end: str) -> None:
         os.kill(pid, signal.SIGKILL)
     del caller
     until(lambda: not zfut.get(writer.kept.remote(), timeout=20), "it is the node's, or free")
+
+
+class Slow:
+    """Its unpickling says that it has begun, and goes on when it may."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        (self.directory / "opens").touch()
+        until((self.directory / "go on").exists, "the caller is dead")
+
+
+@zfut.remote
+class Reader:
+    """Reads what is inside its argument."""
+
+    def read(self, _: Slow, inside: list[Any]) -> None:
+        self.sum = float(zfut.get(inside[0], timeout=20).sum())
+
+    def saw(self) -> float:
+        return self.sum
+
+    def opened(self) -> bool:
+        return True
+
+
+@zfut.remote(max_retries=0)
+def call(inside: list[Any], reader: Any, directory: Path) -> None:
+    reader.read.remote(Slow(directory), inside)
+    (directory / "pid.tmp").write_text(str(os.getpid()))
+    (directory / "pid.tmp").rename(directory / "pid")
+    threading.Event().wait()
+
+
+def test_references_in_arguments_that_a_dead_caller_sent_wait_until_they_are_open(
+    tmp_path: Path,
+) -> None:
+    maker, reader = Maker.remote(), Reader.remote()
+    zfut.get([maker.make.remote(0.0), reader.opened.remote()], timeout=20)
+    inside, _ = zfut.get(maker.lend.remote(7.0), timeout=20)
+    caller = call.remote(inside, reader, tmp_path)
+    del inside
+    until((tmp_path / "pid").exists, "the call has been made")
+    until((tmp_path / "opens").exists, "its arguments are being opened")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    with pytest.raises(zfut.errors.WorkerCrashedError):
+        zfut.get(caller, timeout=20)
+    for number in range(
+        20
+    ):  # who would let go of the value has the time to, and writes over it
+        zfut.get(maker.make.remote(float(number)), timeout=20)
+    (tmp_path / "go on").touch()
+    assert zfut.get(reader.saw.remote(), timeout=20) == 7.0 * COUNT

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from zfut.core.owner.covers import Covers, Way
+from zfut.core.owner.mourning import Mourning
 from zfut.sim.__main__ import main
 from zfut.sim.faults import draw_setting, widen
 from zfut.sim.run import run_seed
@@ -24,6 +25,8 @@ BLOCK = 50
 FREES = 0.15
 WALKS = 0.2
 WALKING = 100
+OPENS = 0.2
+OPENING = 100
 
 
 def assert_block_holds(start: int, options: str, **given: Any) -> None:
@@ -55,6 +58,26 @@ def test_seeds_with_every_fault(start: int) -> None:
 @pytest.mark.parametrize("start", range(0, WALKING, BLOCK))
 def test_seeds_that_walk(start: int) -> None:
     assert_block_holds(start, f" --walks {WALKS}", walks=WALKS, wide=True)
+
+
+@pytest.mark.parametrize("start", range(0, OPENING, BLOCK))
+def test_seeds_with_slow_arguments(start: int) -> None:
+    assert_block_holds(start, f" --opens {OPENS}", opens=OPENS, wide=True)
+
+
+def test_calls_of_the_dead_are_still_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = []
+    right = Mourning.opened
+
+    def noted(self: Mourning, task_id: bytes) -> None:
+        if any(task_id in awaited for _, _, awaited in self.answers):
+            late.append(task_id)
+        right(self, task_id)
+
+    monkeypatch.setattr(Mourning, "opened", noted)
+    for seed in range(100):
+        run_seed(seed, opens=OPENS, wide=True)
+    assert len(late) > 3
 
 
 def test_walks_go_through_values_of_values(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from zfut import errors, task_errors
 from zfut.actors.failures import WordedFailures
 from zfut.context import Running, cover, running
-from zfut.core.events import Retired, Returned
+from zfut.core.events import ArgumentsOpened, Retired, Returned
 from zfut.core.executor.inbox import CREATE, METHOD, TASK, Call
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.session import ArgumentHold, Session
@@ -72,6 +72,9 @@ class Runner:
         self.on_top = b""  # the task whose user code has the main thread now
         self.interrupts: dict[bytes, None] = {}  # tasks that are to be interrupted
         self.cancelled: dict[bytes, None] = {}  # actor calls that were cancelled and run
+        self._to_confirm: dict[
+            bytes, None
+        ] = {}  # calls of which the machine asks: are they open?
         session.exit_actor = self._ask_exit
         session.is_cancelled = self.cancelled.__contains__
         session.check_interrupt = self.check_interrupt
@@ -139,6 +142,14 @@ class Runner:
         self, call: Call, holds: list[ArgumentHold]
     ) -> tuple[list[Any], dict[str, Any]]:
         """Open a call's arguments; large ones are read in place and noted in ``holds``."""
+        try:
+            return self._open(call, holds)
+        finally:
+            call.opened = True
+            if self._to_confirm:
+                self._confirm(call)
+
+    def _open(self, call: Call, holds: list[ArgumentHold]) -> tuple[list[Any], dict[str, Any]]:
         spec = call.spec
         deps = call.deps
         session = self._session
@@ -165,6 +176,21 @@ class Runner:
             else:
                 args.append(opened)
         return args, kwargs
+
+    def confirm(self, task_id: bytes) -> None:
+        """Tell the machine that a call's arguments are open, or have it told. In a turn."""
+        call = self._executor.inbox.running.get(task_id)
+        if call is None:
+            return  # it has ended, and so it is known
+        self._to_confirm[task_id] = None
+        if call.opened:  # else whoever opens them looks after this
+            self._to_confirm.pop(task_id, None)
+            self._session.loop.inbox.append(ArgumentsOpened(task_id))
+
+    def _confirm(self, call: Call) -> None:
+        if call.spec.task_id in self._to_confirm:
+            self._to_confirm.pop(call.spec.task_id, None)
+            self._session.loop.post(ArgumentsOpened(call.spec.task_id))
 
     def keep(self, call: Call, holds: list[ArgumentHold]) -> None:
         """The call is over: what it keeps of its arguments is used beyond it."""

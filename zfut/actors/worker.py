@@ -67,6 +67,7 @@ class WorkerProcess:
             f.EndProcess: self._end,
             f.ReleaseInstance: lambda _: setattr(self, "releases", True),
             f.InterruptCall: self._interrupt,
+            f.ConfirmOpened: lambda effect: self.runner.confirm(effect.task_id),
             f.Interrupt: lambda effect: self.loop.fail_all(effect.why),
             f.Close: lambda effect: setattr(self.session, "closed", effect.why),
         }

@@ -70,6 +70,12 @@ class InterruptCall(Struct, gc=False):
     task_id: bytes
 
 
+class ConfirmOpened(Struct, gc=False):
+    """Hand in ArgumentsOpened for this call, which runs: now, or once its arguments are open."""
+
+    task_id: bytes
+
+
 class EndProcess(Struct, gc=False):
     """End the process this machine lives in, with this exit code, when user code has returned."""
 
@@ -103,6 +109,7 @@ Effect: TypeAlias = (
     | WatchProcess
     | CollectGarbage
     | InterruptCall
+    | ConfirmOpened
     | EndProcess
     | Interrupt
     | Close

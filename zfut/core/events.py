@@ -170,6 +170,12 @@ class Returned(Struct, gc=False):
     refs: tuple[tuple[tuple[bytes, Address], ...], ...] = ()
 
 
+class ArgumentsOpened(Struct, gc=False):
+    """The arguments of a running call are open; every reference in them has been handed in."""
+
+    task_id: bytes
+
+
 class Retired(Struct, gc=False):
     """The worker is to run nothing more: a function has had its ``max_calls`` here."""
 
@@ -214,6 +220,7 @@ Event: TypeAlias = (
     | Asked
     | AskedOwner
     | Returned
+    | ArgumentsOpened
     | Retired
     | ProcessEnded
     | ProcessStarted

@@ -33,6 +33,9 @@ class WorkerMachine:
         if kind is e.Returned:
             self.executor.on_returned(event)  # type: ignore[arg-type]
             return
+        if kind is e.ArgumentsOpened:
+            self.owner.mourning.opened(event.task_id)  # type: ignore[union-attr]
+            return
         if kind is e.Retired:
             self.executor.retire()
             return

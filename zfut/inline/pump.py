@@ -107,6 +107,8 @@ class Pump:
                     loop.collect()
                 case f.InterruptCall(task_id):
                     self.workers[loop.uid].interrupt(task_id)
+                case f.ConfirmOpened(task_id):
+                    self.workers[loop.uid].runner.confirm(task_id)
                 case f.ReleaseInstance():
                     self.workers[loop.uid].releases = True
                 case f.Forget() | f.WatchProcess() | f.Close():

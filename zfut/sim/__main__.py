@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=TURNS_MAX, help="turns before giving up")
     parser.add_argument("--frees", type=float, default=0.0, help="chance of a free() (0 to 1)")
     parser.add_argument("--walks", type=float, default=0.0, help="chance of nested values")
+    parser.add_argument("--opens", type=float, default=0.0, help="chance of slow arguments")
     parser.add_argument("--plain", action="store_true", help="without the newer faults")
     parser.add_argument("--lines", type=int, default=60, help="transcript lines to show")
     parser.add_argument("--keep-going", action="store_true", help="count every failing seed")
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     events = failed = ran = 0
     for seed in range(given.start, given.start + given.seeds):
-        outcome = run_seed(seed, given.steps, given.frees, given.walks, wide=not given.plain)
+        chances = given.frees, given.walks, given.opens
+        outcome = run_seed(seed, given.steps, *chances, wide=not given.plain)
         events += outcome.events
         ran += 1
         if outcome.violation:
@@ -60,8 +62,9 @@ def _tell(outcome: Outcome, given: argparse.Namespace) -> None:
     say(f"\nseed {outcome.seed}: {outcome.violation}\n")
     frees = f" --frees {given.frees}" if given.frees else ""
     walks = f" --walks {given.walks}" if given.walks else ""
+    opens = f" --opens {given.opens}" if given.opens else ""
     plain = " --plain" if given.plain else ""
-    say(f"again: python -m zfut.sim --seed {outcome.seed}{frees}{walks}{plain}\n")
+    say(f"again: python -m zfut.sim --seed {outcome.seed}{frees}{walks}{opens}{plain}\n")
 
 
 if __name__ == "__main__":

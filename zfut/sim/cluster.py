@@ -378,6 +378,8 @@ class Cluster:
                 case f.ReleaseInstance():
                     process.releases = True
                     self.at(self.moment(), self.threads.start_calls, process)
+                case f.ConfirmOpened(task_id):
+                    process.confirm(task_id)
                 case f.Interrupt(why):
                     self._interrupt(process, why)
                 case f.Close():

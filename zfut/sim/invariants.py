@@ -238,6 +238,7 @@ def _owner_is_empty(process: Process) -> None:
         "holds for the dead": owner.mourning.held,
         "answers about the dead": owner.mourning.answers,
         "calls of the dead": owner.mourning.orphans,
+        "calls whose arguments are to be open": owner.mourning.opening,
         "calls that cover nothing": owner.borrowing.void,
         "allocated memory": ledger.memory.written_for,
         "waits for memory": ledger.memory.waiting,

@@ -121,6 +121,7 @@ class Process:
         self.hung_up: dict[bytes, None] = {}  # nothing more is sent to them
         self.counted: dict[bytes, int] = {}  # calls of functions that have ``max_calls``
         self.found: dict[bytes, None] = {}  # actors, by their names
+        self.to_confirm: dict[bytes, None] = {}  # calls whose arguments are to be open
         self._tasks = 0
         self._calls = 0
 
@@ -287,6 +288,24 @@ class Process:
         opened = self.open(unpack(data), cover, stored.owner.uid)
         opened.view = view
         return opened
+
+    def opened(self, call: Call) -> None:
+        """A call's arguments are open, and what is in them has been handed in."""
+        call.opened = True
+        self._confirm(call)
+
+    def confirm(self, task_id: bytes) -> None:
+        """The machine is to be told when the arguments of this call are open."""
+        call = self.worker.executor.inbox.running.get(task_id)
+        if call is not None:
+            self.to_confirm[task_id] = None
+            if call.opened:
+                self._confirm(call)
+
+    def _confirm(self, call: Call) -> None:
+        if call.spec.task_id in self.to_confirm:
+            del self.to_confirm[call.spec.task_id]
+            self.post(e.ArgumentsOpened(call.spec.task_id))
 
     def keep_arguments(self, views: list[Handle], task_id: bytes) -> None:
         """The call is over: views of its arguments that live on are uses of their objects."""

@@ -30,23 +30,25 @@ class Outcome(Struct):
     cluster: Cluster
 
 
-def run_seed(
+def run_seed(  # noqa: PLR0913  what the command's options say
     seed: int,
     turns_max: int = TURNS_MAX,
     frees: float = 0.0,
     walks: float = 0.0,
+    opens: float = 0.0,
     *,
     wide: bool = False,
 ) -> Outcome:
     """Run a seed; never raises for what the machines do wrong.
 
     ``frees`` is how often user code frees one of its objects between two things that it does,
-    ``walks`` how often it puts values into values, or reads them from the outside in.
+    ``walks`` how often it puts values into values, or reads them from the outside in, ``opens`` how
+    often an argument takes long to be opened.
     ``wide`` adds faults that plain seeds do not have; see ``zfut.sim.faults``.
     """
     rng = Random(seed)  # noqa: S311  a seed is meant to be known
     setting, chances, strikes = draw_setting(rng)
-    chances.frees, chances.walks = frees, walks
+    chances.frees, chances.walks, chances.opens = frees, walks, opens
     if walks:
         chances.budget *= 3  # for calls of calls of calls
         turns_max *= 4

@@ -14,6 +14,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver kill a [restart]             driver call a m1 m2 [retries=2]
     w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
     kill w1                             hold w1 driver / release w1 driver
+    slow w3 5ms: opening the arguments of a call takes so long there
     advance 20ms                        stabilize: deliver until nothing is under way
 """
 
@@ -82,6 +83,7 @@ class Script:
         self._ids: dict[str, bytes] = {}
         self._said: list[str] = []
         self._number = 0
+        self._slow: dict[str, int] = {}
         self._globals: dict[str, Callable[[list[str]], None]] = {
             "cluster": self._make,
             "stabilize": lambda _: self._run(MOMENT_NS),
@@ -89,6 +91,7 @@ class Script:
             "kill": lambda words: self._cluster.kill(self._process(words[0])),
             "hold": lambda words: self._cluster.hold(*map(self._process, words)),
             "release": lambda words: self._cluster.let_go(*map(self._process, words)),
+            "slow": lambda words: self._slow.update({words[0]: _time(words[1])}),
             "rest": self._rest,
         }
 
@@ -240,7 +243,7 @@ class Script:
 
     def _open(self, user: User, call: Call) -> Waits:
         process, cover, giver = user.thread.process, call.spec.task_id, call.owner.uid
-        yield 1
+        yield self._slow.get(process.name, 1)
         plan = unpack_plan(call.args)
         user.opened.append(process.open(Symbol(plan.number, plan.refs), cover, giver))
         for dep, data in call.deps:
@@ -254,6 +257,7 @@ class Script:
         for opened in user.opened:
             user.handles.extend(opened.handles)
             opened.handles = []
+        process.opened(call)
 
     def _return(self, user: User, call: Call, words: list[str]) -> Waits:
         options = _options(words, refs="")

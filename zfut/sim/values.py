@@ -206,3 +206,4 @@ class Chances(Struct):
     names: float = 0.0  # uses of actors by name, among those of actors
     frees: float = 0.0  # has random numbers of its own: the rest of a seed stays as it is
     walks: float = 0.0  # putting values into values, and reading them from outside in
+    opens: float = 0.0  # arguments that take long to open; has random numbers of its own

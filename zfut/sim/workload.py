@@ -42,6 +42,7 @@ class Workload:
         self._rng = rng
         self.chances = chances
         self._plans = Plans(chances, seed)
+        self._opens = Random(f"opens {seed}")
 
     def program(self, thread: Thread) -> Code:
         """A driver's program: submits, waits, drops everything, ends."""
@@ -136,6 +137,7 @@ class Workload:
     def _open(self, thread: Thread, call: Call, held: list[Opened]) -> Waits:
         process, spec = thread.process, call.spec
         yield 1
+        yield from self._dawdle(thread)
         deps = call.deps
         cover = spec.task_id
         if deps and deps[0][0].where == -1:
@@ -150,6 +152,7 @@ class Workload:
             held.append(_open_refs(process, plan, cover, call.owner.uid))
         for (dep, data), (object_id, expected) in zip(deps, plan.expects, strict=True):
             value = dep.value
+            yield from self._dawdle(thread)
             if isinstance(value, Stored):
                 opened = process.read_argument(value, cover)
             else:
@@ -158,7 +161,16 @@ class Workload:
                 process.cluster.ghost.given(process.uid, handle.object_id, call.owner.uid)
             assert opened.number == expected, (opened.number, expected)
             held.append(opened)
+        process.opened(call)
         return plan
+
+    def _dawdle(self, thread: Thread) -> Waits:
+        """To open an argument may take long, and is interrupted as user code is."""
+        rng = self._opens
+        if self.chances.opens and rng.random() < self.chances.opens:
+            thread.in_code = True
+            yield 1 + int(rng.random() * self.chances.slow_ns)
+            thread.in_code = False
 
     def _body(self, scope: Scope, call: Call, plan: Plan, payload: list[bytes]) -> Waits:
         process = scope.process

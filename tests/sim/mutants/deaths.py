@@ -48,6 +48,28 @@ def deaths_are_answered_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mourning, "owe", mutant)
 
 
+@caught_by(
+    scenario="arguments_of_a_dead_caller_opened_late",
+    expects=expects("the reference in them can be asked for", "w3 gets y"),
+)
+def deaths_are_answered_before_arguments_are_open(patch: pytest.MonkeyPatch) -> None:
+    right = Mourning.adopt
+
+    def mutant(self: Mourning, task_id: bytes, arguments: Any, dead: bytes) -> None:
+        right(self, task_id, arguments, dead)
+        self.opening.clear()
+
+    patch.setattr(Mourning, "adopt", mutant)
+
+
+@caught_by(
+    scenario="arguments_of_a_dead_caller_opened_late",
+    expects=expects("the reference in them can be asked for", "w3 gets y"),
+)
+def what_late_arguments_hold_is_not_awaited(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mourning, "opened", lambda self, task_id: self.opening.pop(task_id, None))
+
+
 @caught_by(scenario="caller_dies_with_the_last_hold")
 @caught_by(scenario="memory_is_used_again_after_the_caller_died")
 def a_fence_asks_only_who_wants_it(patch: pytest.MonkeyPatch) -> None:
@@ -229,7 +251,7 @@ def the_dead_are_forgotten_though_a_table_names_them(patch: pytest.MonkeyPatch) 
     patch.setattr(OwnerMachine, "_named", mutant)
 
 
-@caught_by(seeds=range(770, 780))
+@caught_by(seeds=range(250, 260))
 def the_dead_are_forgotten_while_their_calls_run(patch: pytest.MonkeyPatch) -> None:
     def mutant(_: ExecutorMachine) -> tuple[bytes, ...]:
         return ()

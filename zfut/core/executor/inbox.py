@@ -27,6 +27,7 @@ class Call(Struct, gc=False):
     owner: Address
     args: bytes
     deps: list[tuple[Dep, bytes]] = field(default_factory=list)
+    opened: bool = False  # its arguments are open; its thread says so
 
     def method(self) -> str:
         """Return the name of an actor's method; it may be no text at all."""

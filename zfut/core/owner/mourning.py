@@ -7,13 +7,15 @@ them.
   Who lent to it, as an owner that had it registered or as the caller of what it ran, holds what it
   had lent until the fence is complete.
   Who runs a call of its, registers what that call uses, and answers the notice of the death only
-  when every registration that was under way by then is acknowledged.
+  when the call's arguments are open and every registration that was under way by then is
+  acknowledged.
 
 The published scheme has neither: what a dead process passed on may be freed under its user.
 """
 
 from __future__ import annotations
 
+from zfut.core.effects import ConfirmOpened
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.ledger import Ledger
@@ -35,7 +37,10 @@ class Mourning:
         self._calls = calls
         self.held: dict[bytes, list[bytes]] = {}  # dead -> what is held until its fence
         self.orphans: dict[bytes, list[bytes]] = {}  # call of a dead caller -> what it uses
-        self.answers: list[tuple[bytes, int, dict[bytes, None]]] = []
+        self.opening: dict[bytes, None] = {}  # those whose arguments may not be open yet
+        self.answers: list[
+            tuple[bytes, int, dict[bytes, None]]
+        ] = []  # each with what it awaits
 
     def fail_objects_of(self, owner: bytes) -> None:
         """The owner died: its objects that we borrow cannot be asked for any more."""
@@ -81,24 +86,37 @@ class Mourning:
             used.append(value.object_id)
             ledger.note_place(row, value)
         self.orphans[task_id] = used
+        self.opening[task_id] = None
+        ledger.out.add(ConfirmOpened(task_id))
         self._borrowing.cover_lost(task_id, used, dead)
+
+    def opened(self, task_id: bytes) -> None:
+        """The references in its arguments are known, and being registered."""
+        if task_id not in self.opening:
+            return
+        del self.opening[task_id]
+        for _, _, awaited in self.answers:
+            if task_id in awaited:
+                awaited.update(dict.fromkeys(self._borrowing.waiting))
 
     def ended(self, task_id: bytes) -> None:
         """Such a call ended."""
+        self.opened(task_id)
         self._borrowing.void.pop(task_id, None)
         for object_id in self.orphans.pop(task_id, ()):
             self._ledger.close_view(object_id)
 
     def owe(self, dead: bytes, fence: int) -> None:
         """The node waits for our answer to the notice of a death."""
-        self.answers.append((dead, fence, dict.fromkeys(self._borrowing.waiting)))
+        awaited = dict.fromkeys((*self._borrowing.waiting, *self.opening))
+        self.answers.append((dead, fence, awaited))
 
     def settle(self) -> None:
-        """Answer in order, as far as registrations are acknowledged."""
-        waiting = self._borrowing.waiting
+        """Answer in order, as far as arguments are open and registrations acknowledged."""
+        waiting, opening = self._borrowing.waiting, self.opening
         while self.answers:
-            dead, fence, tokens = self.answers[0]
-            if any(token in waiting for token in tokens):
+            dead, fence, awaited = self.answers[0]
+            if any(name in waiting or name in opening for name in awaited):
                 return
             del self.answers[0]
             self._ledger.out.send(self._ledger.node, self.claims_on(dead, fence))
