@@ -143,39 +143,36 @@ class Runner:
     ) -> tuple[list[Any], dict[str, Any]]:
         """Open a call's arguments; large ones are read in place and noted in ``holds``."""
         try:
-            return self._open(call, holds)
+            spec = call.spec
+            deps = call.deps
+            session = self._session
+            if deps and deps[0][0].where == -1:
+                stored = deps[0][0].value
+                assert isinstance(stored, Stored)
+                given, kwargs = session.read_argument(stored, holds)
+                deps = deps[1:]
+            elif spec.encoding:
+                given, kwargs = serialize.unpack(spec.encoding, call.args)
+            else:
+                given, kwargs = (), {}
+            args = list(given)
+            for dep, data in deps:
+                value = dep.value
+                if isinstance(value, Stored):
+                    opened = session.read_argument(value, holds)
+                else:
+                    opened = serialize.unpack(value.encoding, data)
+                if isinstance(dep.where, str):
+                    kwargs[dep.where] = opened
+                elif dep.where < len(args):
+                    args[dep.where] = opened
+                else:
+                    args.append(opened)
+            return args, kwargs
         finally:
             call.opened = True
             if self._to_confirm:
                 self._confirm(call)
-
-    def _open(self, call: Call, holds: list[ArgumentHold]) -> tuple[list[Any], dict[str, Any]]:
-        spec = call.spec
-        deps = call.deps
-        session = self._session
-        if deps and deps[0][0].where == -1:
-            stored = deps[0][0].value
-            assert isinstance(stored, Stored)
-            given, kwargs = session.read_argument(stored, holds)
-            deps = deps[1:]
-        elif spec.encoding:
-            given, kwargs = serialize.unpack(spec.encoding, call.args)
-        else:
-            given, kwargs = (), {}
-        args = list(given)
-        for dep, data in deps:
-            value = dep.value
-            if isinstance(value, Stored):
-                opened = session.read_argument(value, holds)
-            else:
-                opened = serialize.unpack(value.encoding, data)
-            if isinstance(dep.where, str):
-                kwargs[dep.where] = opened
-            elif dep.where < len(args):
-                args[dep.where] = opened
-            else:
-                args.append(opened)
-        return args, kwargs
 
     def confirm(self, task_id: bytes) -> None:
         """Tell the machine that a call's arguments are open, or have it told. In a turn."""
@@ -205,7 +202,7 @@ class Runner:
         loop = self._session.loop
         while loop.drops:
             loop.turn()
-            if call.spec.task_id not in self._session.owner.ledger.covers:
+            if call.spec.task_id not in self._session.owner.ledger.covers.held:
                 return
 
     # ---------------------------------------------------------------- running

@@ -342,7 +342,7 @@ class ExecutorMachine:
         callers: list[bytes] = []
         if self._owner.ledger.uncovered:
             borrowing.covers_ended()
-        if result.task_id in self._owner.ledger.covers:
+        if result.task_id in self._owner.ledger.covers.held:
             callers = borrowing.end_call(result.task_id, caller)
         if event.refs:  # of the caller's own, it holds only what it gave to this call
             given = dict.fromkeys(callers)

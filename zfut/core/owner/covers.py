@@ -29,30 +29,27 @@ class Covers:
     """
 
     def __init__(self) -> None:
-        self._held: dict[bytes, dict[bytes, Way]] = {}  # by cover
+        self.held: dict[bytes, dict[bytes, Way]] = {}  # by cover; others only look
         self._over: dict[
             bytes, bytes | dict[bytes, None]
         ] = {}  # by what is covered: its covers
         self._count = 0  # entries of the first table
         self.noted = 0  # entries of the second, stale ones too
 
-    def __contains__(self, cover: bytes) -> bool:
-        return cover in self._held
-
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def items(self) -> Iterator[tuple[bytes, dict[bytes, Way]]]:
         """Yield each cover, and what it covers by which way."""
-        yield from self._held.items()
+        yield from self.held.items()
 
     def names(self, cover: bytes) -> Iterable[bytes]:
         """Return what a cover covers."""
-        return self._held.get(cover, ())
+        return self.held.get(cover, ())
 
     def add(self, cover: bytes, names: Iterable[bytes], way: Way = ()) -> None:
         """These objects are covered; who is covered by a way of its own already keeps that."""
-        held = self._held.setdefault(cover, {})
+        held = self.held.setdefault(cover, {})
         self._count -= len(held)
         ways = dict.fromkeys(names, way)
         if not way:
@@ -81,14 +78,14 @@ class Covers:
         found = self._over.get(name, ())
         covers = (found,) if isinstance(found, bytes) else found
         return {
-            cover: self._held[cover][name]
+            cover: self.held[cover][name]
             for cover in covers
-            if name in self._held.get(cover, ())
+            if name in self.held.get(cover, ())
         }
 
     def take(self, cover: bytes) -> dict[bytes, Way]:
         """The cover ends. Returns what it covered."""
-        held = self._held.pop(cover, {})
+        held = self.held.pop(cover, {})
         self._count -= len(held)
         self._tidy()
         return held
@@ -96,14 +93,14 @@ class Covers:
     def discard(self, cover: bytes, name: bytes) -> None:
         """An object is not needed any more: nothing rests on its being covered."""
         self._count -= 1
-        del self._held[cover][name]
+        del self.held[cover][name]
 
     def take_of(self, dead: bytes) -> list[bytes]:
         """An owner died. Returns what its values covered, and what was covered by way of them."""
         found: list[bytes] = []
-        for cover in [cover for cover in self._held if is_object(cover, dead)]:
+        for cover in [cover for cover in self.held if is_object(cover, dead)]:
             found += self.take(cover)
-        for held in self._held.values():
+        for held in self.held.values():
             led = [name for name, way in held.items() if any(v.startswith(dead) for v in way)]
             for name in led:
                 del held[name]
@@ -112,16 +109,16 @@ class Covers:
         return found
 
     def _tidy(self) -> None:
-        if not self._held or self.noted > 2 * self._count + SLACK:
+        if not self.held or self.noted > 2 * self._count + SLACK:
             self._over.clear()
             self.noted = 0
-            for cover, held in self._held.items():
+            for cover, held in self.held.items():
                 self._index(cover, held)
 
     def check(self) -> None:
         """Assert that both tables say the same."""
-        assert self._count == sum(len(held) for held in self._held.values())
-        for cover, held in self._held.items():
+        assert self._count == sum(len(held) for held in self.held.values())
+        for cover, held in self.held.items():
             assert all(cover in self.over(name) for name in held), cover
 
 

@@ -198,7 +198,8 @@ class Ledger:
         """An unfinished call of ours carries the object no more."""
         if row is not None:
             row.submitted -= 1
-            self.unheld(object_id, row)
+            if row.freed or not row.submitted:
+                self.unheld(object_id, row)
 
     def unheld(self, object_id: bytes, row: ObjectRow) -> None:
         """A hold on the object ended; if it was the last the object is released."""
@@ -249,7 +250,7 @@ class Ledger:
 
     def forget(self, object_id: bytes, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """Let the value go, and what protects it. Returns what it held as the last."""
-        if object_id in self.covers:
+        if object_id in self.covers.held:
             self.uncovered.append((object_id, row))
         elif row.owner is not None:
             self.release_borrowed(object_id, row)
@@ -272,6 +273,9 @@ class Ledger:
 
     def forget_value(self, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """The value is not needed, or lost. Returns what it held as the last."""
+        if row.state == INLINE and not row.contains and row.spent is None:  # most are
+            row.state, row.value = FREED, None
+            return []
         self._let_place_go(row)
         contains, row.contains = row.contains, ()
         if row.state in (STORED, INLINE):

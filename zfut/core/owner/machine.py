@@ -112,7 +112,8 @@ class OwnerMachine:
         ledger.flush()
         if self.mourning.answers:
             self.mourning.settle()
-        self.obituaries.settle()
+        if ledger.dead:
+            self.obituaries.settle()
         return ledger.out.take()
 
     def _settle_tables(self, now: int) -> None:
