@@ -354,7 +354,7 @@ class ReferenceTable(RuleBasedStateMachine):
                 break
         assert not pair.machine.rows
         assert not self.world.tokens
-        assert not pair.machine.borrowing.waiting
+        assert not pair.machine.ledger.unsaid
         assert not pair.machine.ledger.covers
 
 

@@ -46,14 +46,14 @@ def covers_are_there(process: Process) -> None:
 
 
 def _owner_has_said_so(owner: OwnerMachine, row: ObjectRow) -> bool:
-    registered = [token for token in row.tokens or () if token not in owner.borrowing.waiting]
+    registered = [token for token in row.tokens or () if token not in owner.ledger.unsaid]
     return bool(registered) and not row.lacks_token()
 
 
 def _rests_on_something(process: Process, object_id: bytes) -> bool:
     """Whether a cover is there, or whoever must wait for the registration is."""
     owner = process.owner
-    waiting = owner.borrowing.waiting
+    waiting = owner.ledger.unsaid
     tokens = owner.rows[object_id].tokens or ()
     waits = [one for token in tokens if token in waiting for one in waiting[token][0]]
     if _is_at_its_owner(process, object_id):

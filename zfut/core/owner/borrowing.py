@@ -31,7 +31,6 @@ class Borrowing:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.waiting = ledger.unsaid
         self.void: dict[bytes, None] = {}  # calls whose caller died: they cover nothing
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
@@ -178,14 +177,14 @@ class Borrowing:
             self._for_lineage.append((object_id, row))
 
     def _await(self, token: bytes, waits: bytes, owner: bytes) -> None:
-        self.waiting[token] = (), owner
+        self._ledger.unsaid[token] = (), owner
         self._wait_for(token, waits)
 
     def _wait_for(self, token: bytes, waits: bytes) -> None:
         if not waits:
             return
-        others, owner = self.waiting[token]
-        self.waiting[token] = (*others, waits), owner
+        others, owner = self._ledger.unsaid[token]
+        self._ledger.unsaid[token] = (*others, waits), owner
         self.missing[waits] = self.missing.get(waits, 0) + 1
 
     def on_registered(self, message: m.BorrowsRegistered) -> None:
@@ -194,7 +193,7 @@ class Borrowing:
             self._acknowledged(token)
 
     def _acknowledged(self, token: bytes) -> None:
-        for waits in self.waiting.pop(token, ((), b""))[0]:
+        for waits in self._ledger.unsaid.pop(token, ((), b""))[0]:
             self.missing[waits] -= 1
             if not self.missing[waits]:
                 del self.missing[waits]
@@ -211,7 +210,7 @@ class Borrowing:
 
     def owner_died(self, owner: bytes) -> None:
         """What ``owner`` will never acknowledge is claimed, or holds nothing up."""
-        asked = {token: b"" for token, (_, uid) in self.waiting.items() if uid == owner}
+        asked = {token: b"" for token, (_, uid) in self._ledger.unsaid.items() if uid == owner}
         if not asked:
             return
         for object_id, row in self._ledger.objects.rows.items():
@@ -232,8 +231,8 @@ class Borrowing:
                 continue
             pieces.append((value.offset, value.size_bytes))
             tokens.append(token)
-            if token in self.waiting:
-                self.waiting[token] = (self.waiting[token][0], self._ledger.node)
+            if token in self._ledger.unsaid:
+                self._ledger.unsaid[token] = (self._ledger.unsaid[token][0], self._ledger.node)
         if pieces:
             self._numbers += 1
             self.claims[self._numbers] = tokens
