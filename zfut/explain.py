@@ -24,6 +24,9 @@ from zfut.wire import messages as m
 ANSWER_S = 1.0
 """A process that does not answer in this time does not answer."""
 
+INVENTORY_S = 30.0
+"""A process that answers at all has told of a million objects by then."""
+
 LINES_MAX = 40
 
 
@@ -107,11 +110,15 @@ def _room(session: Asker, question: Question, within_s: float) -> Cause:
     return Cause("; ".join(texts))
 
 
-def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]]:
-    """Return what a process says about every object that it owns or borrows; empty: silence."""
-    said = _ask(session, Question(uid, "memory", b""), ANSWER_S)
-    found: list[dict[str, Any]] = msgspec.json.decode(said) if said is not None else []
-    return found
+def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]] | None:
+    """Return what a process says about every object that it owns or borrows; None: silence.
+
+    A program with very many objects takes seconds for that, so it is asked for little first.
+    """
+    if _ask(session, Question(uid, "object", b""), ANSWER_S) is None:
+        return None
+    said = _ask(session, Question(uid, "memory", b""), INVENTORY_S)
+    return None if said is None else msgspec.json.decode(said)
 
 
 def _ask(session: Asker, question: Question, within_s: float) -> bytes | None:
