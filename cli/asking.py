@@ -44,6 +44,8 @@ class Asking:
             if worker["actor_id"]
         }
         self._reports: dict[str, list[dict[str, Any]]] | None = None
+        self.silent: list[str] = []
+        """Who did not answer when all were asked for ``reports``."""
 
     def __enter__(self) -> Self:
         return self
@@ -53,11 +55,15 @@ class Asking:
 
     @property
     def reports(self) -> dict[str, list[dict[str, Any]]]:
-        """What each process says about its objects; asked once."""
+        """What each process that answers says about its objects; asked once."""
         if self._reports is None:
-            self._reports = {
-                uid: inventory(self.session, bytes.fromhex(uid)) for uid in self.names
-            }
+            self._reports = {}
+            for uid, name in self.names.items():
+                said = inventory(self.session, bytes.fromhex(uid))
+                if said is None:
+                    self.silent.append(name)
+                else:
+                    self._reports[uid] = said
         return self._reports
 
     def objects(self, name: str) -> set[str]:

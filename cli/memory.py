@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .failures import note
 from .options import SETTINGS, size_text
 from .table import WIDTH, table
 
@@ -55,6 +56,7 @@ def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
             {name: getattr(one, name) for name in one.__struct_fields__} for one in held
         ],
         "cycles": [[called.get(name, name) for name in group] for group in groups],
+        "silent": asking.silent,
     }
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -62,10 +64,14 @@ def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
         width = WIDTH if sys.stdout.isatty() else inf
         shown = cycle_lines(found["cycles"]) if cycles else lines(held, width)
         click.echo("\n".join(shown))
+    for name in asking.silent:
+        note(f"{name} did not answer: what it owns, or keeps, is not in this")
 
 
 def lines(held: list[Held], width: float = WIDTH) -> list[str]:
     """Return the table of objects and a sum."""
+    from zfut.inventory import counted  # noqa: PLC0415
+
     if not held:
         return ["No objects."]
     sites = any(one.site for one in held)
@@ -86,7 +92,7 @@ def lines(held: list[Held], width: float = WIDTH) -> list[str]:
         headings.pop()
         rows = [row[:-1] for row in rows]  # type: ignore[misc]
     total = size_text(sum(one.bytes for one in held))
-    shown = [*table(headings, rows, width), "", f"{len(held)} objects, {total}"]
+    shown = [*table(headings, rows, width), "", f"{counted(len(held), 'object')}, {total}"]
     return shown if sites else [*shown, UNRECORDED]
 
 

@@ -30,6 +30,8 @@ def command(name: str, address: str | None) -> None:
         found = asking.objects(name.lower())
         if not found:
             text = f"no process knows an object {name!r}. `zfut memory` lists them all"
+            if asking.silent:
+                text += f"; these did not answer: {', '.join(asking.silent)}"
             raise CommandError(text, NOT_FOUND)
         if len(found) > 1:
             ids = ", ".join(sorted(found)[:5])

@@ -90,6 +90,14 @@ def test_a_symbol_that_is_not_there_is_seen(said: str, exists: bool) -> None:  #
     assert symbol_exists(said) is exists
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=name)
+def test_no_place_for_figures_is_empty(page: Path) -> None:
+    places = re.findall(
+        r"<!-- (\w+):begin -->(.*?)<!-- \1:end -->", page.read_text(), re.DOTALL
+    )
+    assert [place for place, found in places if not found.strip()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose(page)):

@@ -10,6 +10,7 @@ Every line comes from the tables of the process that knows; see ``zfut.core.owne
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +25,14 @@ from zfut.wire import messages as m
 ANSWER_S = 1.0
 """A process that does not answer in this time does not answer."""
 
+INVENTORY_S = 30.0
+"""A process that answers at all has told of a million objects by then."""
+
 LINES_MAX = 40
+"""So much is told from the top; then the end of the next chain."""
+
+END_LINES = 3
+LINKS_MAX = 10_000
 
 
 class Asker(Protocol):
@@ -64,8 +72,29 @@ def explain(session: Asker, *names: bytes, within_s: float | None = None) -> str
         lines.append(pad + cause.text)
         stack.extend((indent + 1, deeper) for deeper in reversed(cause.deeper))
     if stack:
-        lines.append("...")
+        lines.extend(_end_of_chain(session, stack.pop()[1], seen, deadline))
     return "\n".join(lines)
+
+
+def _end_of_chain(
+    session: Asker, question: Question, seen: dict[Question, None], deadline: float | None
+) -> list[str]:
+    """Follow the first cause of each cause: what is at the end keeps all the others waiting."""
+    told: deque[str] = deque(maxlen=END_LINES)
+    links = 0
+    while question not in seen and links < LINKS_MAX:
+        seen[question] = None
+        left = ANSWER_S if deadline is None else deadline - time.monotonic()
+        if left <= 0 and question.to != session.uid:
+            break
+        cause = ask(session, question, left)
+        told.append(f"  {cause.text}")
+        links += 1
+        if not cause.deeper:
+            break
+        question = cause.deeper[0]
+    skipped = links - len(told)
+    return [f"... {skipped} more, and then" if skipped else "...", *told]
 
 
 def ask(session: Asker, question: Question, within_s: float = ANSWER_S) -> Cause:
@@ -107,11 +136,15 @@ def _room(session: Asker, question: Question, within_s: float) -> Cause:
     return Cause("; ".join(texts))
 
 
-def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]]:
-    """Return what a process says about every object that it owns or borrows; empty: silence."""
-    said = _ask(session, Question(uid, "memory", b""), ANSWER_S)
-    found: list[dict[str, Any]] = msgspec.json.decode(said) if said is not None else []
-    return found
+def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]] | None:
+    """Return what a process says about every object that it owns or borrows; None: silence.
+
+    A program with very many objects takes seconds for that, so it is asked for little first.
+    """
+    if _ask(session, Question(uid, "object", b""), ANSWER_S) is None:
+        return None
+    said = _ask(session, Question(uid, "memory", b""), INVENTORY_S)
+    return None if said is None else msgspec.json.decode(said)
 
 
 def _ask(session: Asker, question: Question, within_s: float) -> bytes | None:

@@ -48,15 +48,20 @@ def _holds(
     holds: list[str] = []
     views = row.get("views", 0)
     if row["handles"] > views:
-        holds.append(f"{row['handles'] - views} in its owner")
+        holds.append(f"{counted(row['handles'] - views, 'reference')} in its owner")
     if views:
-        holds.append(f"{views} view{'s' if views > 1 else ''} in its owner")
+        holds.append(f"{counted(views, 'view')} in its owner")
     if row["calls"]:
-        holds.append(f"{row['calls']} calls under way")
+        holds.append(f"{counted(row['calls'], 'call')} under way")
     if row["contained_in"]:
         values = ", ".join(inside.get(row["id"], ["a value"]))
         holds.append(f"inside {values}")
     holds.extend(f"borrowed by {names.get(uid, uid)}" for uid in row["borrowers"])
     if row["lineage"]:
-        holds.append(f"lineage of {row['lineage']}")
+        holds.append(f"the lineage of {counted(row['lineage'], 'call')}")
     return holds
+
+
+def counted(number: int, what: str) -> str:
+    """Write a number of things."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

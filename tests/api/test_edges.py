@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.api.conftest import owned
 from tests.cluster.leftovers import ended, until
 from zfut.errors import (
     GetTimeoutError,
+    ObjectFreedError,
     OwnerDiedError,
     ReconstructionFailedError,
     TaskCancelledError,
@@ -160,6 +162,33 @@ def test_references_in_cycles_are_let_go_by_the_collector_of_any_thread() -> Non
     finally:
         over.set()
         collector.join()
+
+
+def test_what_a_wait_names_is_freed_and_dropped_by_other_threads(tmp_path: Path) -> None:
+    """Freed, it is ready, with an error; dropped, it is held by the wait itself."""
+    gates = fifo(tmp_path / "one"), fifo(tmp_path / "two")
+
+    @zfut.remote(num_cpus=0)
+    def behind(gate: Path) -> str:
+        gate.read_bytes()
+        return "made"
+
+    freed, dropped = (behind.remote(gate) for gate in gates)
+    names = [freed.binary(), dropped.binary()]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(zfut.wait, [freed], timeout=WAIT_S)
+        second = pool.submit(zfut.wait, [dropped], timeout=WAIT_S)
+        until(lambda: all(owned()[name].waiters for name in names), "both wait")
+        zfut.free(freed)
+        gates[0].write_bytes(b"")
+        assert first.result(WAIT_S) == ([freed], [])
+        with pytest.raises(ObjectFreedError):
+            zfut.get(freed, timeout=WAIT_S)
+        del dropped
+        assert names[1] in owned()
+        gates[1].write_bytes(b"")
+        (ready,), _ = second.result(WAIT_S)
+    assert zfut.get(ready, timeout=WAIT_S) == "made"
 
 
 # ------------------------------------------------------------------ owners and readers that die

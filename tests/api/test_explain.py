@@ -19,6 +19,7 @@ import pytest
 import zfut
 from tests.cluster.leftovers import until
 from zfut.errors import GetTimeoutError
+from zfut.explain import LINES_MAX
 
 pytestmark = pytest.mark.cluster
 
@@ -71,6 +72,22 @@ def test_a_chain_through_arguments_and_workers(tmp_path: Path) -> None:
     until.write_bytes(b"")
     assert zfut.get(last, timeout=WAIT_S) == 2
     assert "ready" in last.explain()
+
+
+def test_the_end_of_a_long_chain_is_told(tmp_path: Path) -> None:
+    begun, until = fifo(tmp_path / "begun"), fifo(tmp_path / "until")
+    last = block.remote(begun, until)
+    begun.read_bytes()
+    for _ in range(200):
+        last = add.remote(last)
+    lines = last.explain().splitlines()
+    assert len(lines) == LINES_MAX + 4
+    assert lines[LINES_MAX] == f"... {200 + 2 - LINES_MAX - 3} more, and then"
+    assert "add(), which waits for arguments" in lines[-3]
+    assert "block(), which was sent to worker" in lines[-2]
+    assert "block() runs in process" in lines[-1]
+    until.write_bytes(b"")
+    assert zfut.get(last, timeout=WAIT_S) == 1
 
 
 def test_what_waits_for_a_worker_an_actor_or_room(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,54 @@ def test_the_papers_rule_ends_the_holder_too(start: Any) -> None:
     kill_the_owner(holder)
     with pytest.raises(ActorDiedError, match="shared the fate"):
         until(lambda: zfut.get(holder.look.remote(), timeout=WAIT_S) != "mine", "it ends")
+
+
+@zfut.remote(num_cpus=0)
+def owns_and_says_who() -> list[Any]:
+    return [zfut.put("mine"), os.getpid()]
+
+
+@zfut.remote(num_cpus=0)
+def outlives_an_owner(tries: Path) -> Any:
+    """Meet the death of a child that owns something, in the first run only."""
+    with tries.open("a") as file:
+        file.write("x")
+    ref, pid = zfut.get(owns_and_says_who.remote())
+    if tries.stat().st_size == 1:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: failed(ref), "its owner is dead")
+    return zfut.get(ref)
+
+
+def failed(ref: Any) -> bool:
+    try:
+        zfut.get(ref)
+    except OwnerDiedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("fate", "options", "runs"),
+    [
+        ("error", {}, 1),
+        ("error", {"retry_exceptions": [OwnerDiedError]}, 2),
+        ("kill", {}, 2),
+    ],
+)
+def test_a_task_that_lets_its_childs_death_pass(
+    start: Any, tmp_path: Path, fate: str, options: dict[str, Any], runs: int
+) -> None:
+    """By the paper's rule it is run again; by the default it fails, unless that may be retried."""
+    start(num_cpus=2, fate_share=fate)
+    tries = tmp_path / "tries"
+    ref = outlives_an_owner.options(**options).remote(tries)
+    if runs == 1:
+        with pytest.raises(OwnerDiedError, match="killed by signal 9"):
+            zfut.get(ref, timeout=WAIT_S)
+    else:
+        assert zfut.get(ref, timeout=WAIT_S) == "mine"
+    assert tries.read_text() == "x" * runs
 
 
 def test_another_word_is_refused(start: Any) -> None:

@@ -31,10 +31,10 @@ def note_try(log: Path) -> int:
 
 
 def nothing_is_left() -> bool:
-    """Whether no worker owns or borrows anything."""
+    """Whether every worker says that it owns and borrows nothing."""
     session = current()
-    return not any(
-        inventory(session, bytes.fromhex(worker["uid"]))
+    return all(
+        inventory(session, bytes.fromhex(worker["uid"])) == []
         for worker in zfut.nodes()[0]["workers"]
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from math import inf
@@ -15,21 +16,28 @@ import pytest
 import zfut
 from cli.memory import lines
 from cli.table import WIDTH
-from zfut.inventory import Held
+from tests.cluster.leftovers import until
+from zfut.inventory import Held, join
 
 pytestmark = pytest.mark.cluster
 
 WAIT_S = 20
+MANY = 100_000
 
 
-def zfut_cli(*arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603  this very interpreter
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603  this very interpreter
         [sys.executable, "-m", "cli", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
+
+
+def zfut_cli(*arguments: str) -> str:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -94,6 +102,57 @@ def test_a_table_is_cut_for_a_terminal_only() -> None:
     held = Held("00", "00", "put", "stored", 1, "program 1", holds=["borrowed by " + "x" * 200])
     assert max(map(len, lines([held])[:2])) == WIDTH
     assert "x" * 200 in lines([held], inf)[1]
+
+
+def test_who_does_not_answer_is_named_and_not_passed_over() -> None:
+    holder = Idle.remote()
+    zfut.get(holder.keep.remote([]), timeout=WAIT_S)
+    (worker,) = [one for one in zfut.nodes()[0]["workers"] if one["actor"]]
+    silent = f"actor Idle {bytes.fromhex(worker['uid'])[10:14].hex()}"
+    os.kill(worker["pid"], signal.SIGSTOP)
+    try:
+        for arguments in (["memory"], ["memory", "--cycles"]):
+            assert f"{silent} did not answer" in run(*arguments).stderr
+        assert json.loads(run("memory", "--json").stdout)["silent"] == [silent]
+        assert f"did not answer: {silent}" in run("why", "deadbeef").stderr
+    finally:
+        os.kill(worker["pid"], signal.SIGCONT)
+    until(lambda: not run("memory").stderr, "it answers again")
+
+
+def test_a_program_with_very_many_objects_shows_them_all() -> None:
+    """It takes seconds to tell of them."""
+    refs = [zfut.put(number) for number in range(MANY)]
+    assert f"{len(refs)} objects" in zfut_cli("memory")
+
+
+def test_what_holds_an_object_is_told_in_words() -> None:
+    row: dict[str, Any] = {
+        "id": "a" * 56,
+        "handles": 3,
+        "views": 1,
+        "calls": 1,
+        "contained_in": 1,
+        "contains": [],
+        "borrowers": ["b"],
+        "lineage": 2,
+        "owned": True,
+        "short": "aaaaaaaa",
+        "kind": "put",
+        "state": "stored",
+        "bytes": 1,
+    }
+    outer = {**row, "id": "c" * 56, "short": "cccccccc", "contains": [row["id"]], "bytes": 0}
+    held, _ = join({"p": [row, outer]}, {"p": "program 1", "b": "actor Box"})
+    assert held.owner == "program 1"
+    assert held.holds == [
+        "2 references in its owner",
+        "1 view in its owner",
+        "1 call under way",
+        "inside cccccccc",
+        "borrowed by actor Box",
+        "the lineage of 2 calls",
+    ]
 
 
 @zfut.remote

@@ -169,5 +169,5 @@ def _left(session: zfut.Session, base: Path) -> dict[str, Any]:
     if not any(found.values()):
         uids = [worker["uid"] for worker in node["workers"]]
         rows = {uid: explain.inventory(session, bytes.fromhex(uid)) for uid in uids}
-        found["objects"] = {uid: known for uid, known in rows.items() if known}
+        found["objects"] = {uid: known for uid, known in rows.items() if known != []}
     return {name: what for name, what in found.items() if what}
