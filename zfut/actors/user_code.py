@@ -25,6 +25,7 @@ from zfut.session import ArgumentHold, Session
 from zfut.untrusted import asked, brief, encodable, is_a, kind_text, traceback_of
 from zfut.wire import serialize
 from zfut.wire.specs import (
+    BEREFT,
     CANCELLED,
     OK,
     RAISED,
@@ -390,13 +391,21 @@ class Runner:
         captured = task_errors.capture(
             error, task_name=name, pid=self._pid, node=self._node, actor_repr=shown
         )
-        retried = call.kind == TASK and self._is_retried(call.spec.function, error)
-        return RETRIABLE if retried else RAISED, task_errors.encode_failure(captured)
+        return self._status(call, error), task_errors.encode_failure(captured)
 
     def _exited(self) -> bytes:
         executor = self._executor
         fields = (executor.actor_id, executor.actor_name, "exit_actor", "", b"")
         return self._failures.system("ActorDiedError", *fields)
+
+    def _status(self, call: Call, error: BaseException) -> int:
+        """Say whether the call, having raised this, asks to be run again."""
+        if call.kind != TASK:
+            return RAISED
+        if self._is_retried(call.spec.function, error):
+            return RETRIABLE
+        lost = is_a(error, errors.OwnerDiedError) and not is_a(error, errors.TaskError)
+        return BEREFT if lost else RAISED  # a call that failed so has had its own tries
 
     def _is_retried(self, function_id: bytes, error: BaseException) -> bool:
         code = self._functions.get(function_id)

@@ -19,6 +19,8 @@ from zfut.sim.arena import violate
 from zfut.sim.values import Failure, Handle, Plan, read_failure
 from zfut.wire import messages as m
 
+MANY_TRIES = 50
+
 if TYPE_CHECKING:
     from zfut.sim.cluster import Cluster
     from zfut.sim.process import Process
@@ -67,6 +69,7 @@ class Ghost:
         self.actors: dict[bytes, TrueActor] = {}
         self.exit_wanted: dict[bytes, int] = {}
         self.exits: dict[int, None] = {}
+        self.bereft = 0  # tries of one call that let a dead owner's end pass
         self.lost: dict[bytes, None] = {}
         self.freed: dict[bytes, None] = {}
         self.answered: dict[bytes, None] = {}
@@ -226,8 +229,9 @@ class Ghost:
         return False
 
     def tries_for_ever(self) -> bool:
-        """Whether a call may run again as often as its worker dies."""
-        return any(told.retries < 0 for told in self.calls.values())
+        """Whether a call may run again as often as its worker dies, or it meets a dead owner."""
+        vain = self._cluster.config.fate_share == "kill" or self.bereft > MANY_TRIES
+        return vain and any(told.retries < 0 for told in self.calls.values())
 
     def check_value(self, handle: Handle, number: int) -> None:
         """A get returned ``number``."""

@@ -242,7 +242,7 @@ class Process:
             return self.open(unpack(row.value), covering, owner)
         if row.state == FAILED:
             assert isinstance(row.value, bytes)
-            raise UserError(read_failure(row.value))
+            raise UserError(read_failure(row.value), object_id)
         assert isinstance(row.value, Stored), row
         return self.read(row.value, object_id, cover)
 

@@ -105,9 +105,14 @@ def read_failure(failure: bytes) -> Failure:
 class UserError(Exception):
     """A get or a put failed in simulated user code."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, of: bytes = b"") -> None:
         super().__init__(str(failure[0]))
         self.failure = failure
+        self.of = of  # the object that was asked for
+
+    def is_bereft(self) -> bool:
+        """Whether the owner of the very object that was asked for is dead."""
+        return bool(self.failure[0] == "OwnerDiedError" and self.failure[1] == self.of)
 
 
 class SessionOver(Exception):  # noqa: N818  it is no error of the user's

@@ -30,7 +30,17 @@ from zfut.sim.values import (
     unpack,
     unpack_plan,
 )
-from zfut.wire.specs import OK, RAISED, RETRIABLE, Failed, Inline, Stored, TaskResult, Value
+from zfut.wire.specs import (
+    BEREFT,
+    OK,
+    RAISED,
+    RETRIABLE,
+    Failed,
+    Inline,
+    Stored,
+    TaskResult,
+    Value,
+)
 
 EXIT_ACTOR = 222
 
@@ -86,7 +96,7 @@ class Workload:
             if error.failure[0] not in ("Raised", "Flaky"):
                 failure = pack_failure(error)
             values = (Failed(len(failure)),)
-            status = RETRIABLE if error.failure[0] == "Flaky" else RAISED
+            status = self._status(process, call, error)
             result = TaskResult(spec.task_id, spec.attempt, status, values)
             process.post(e.Returned(result, (failure,)))
         except ExitWanted as wanted:
@@ -106,6 +116,16 @@ class Workload:
         counted = process.counted[function_id] = process.counted.get(function_id, 0) + 1
         if counted >= self.chances.max_calls:
             process.post(e.Retired())
+
+    @staticmethod
+    def _status(process: Process, call: Call, error: UserError) -> int:
+        if call.kind == TASK and error.is_bereft():
+            ghost = process.cluster.ghost
+            told = ghost.calls[call.spec.task_id]
+            told.retries -= 1 if told.retries > 0 else 0  # it may use up a try, as a crash does
+            ghost.bereft = max(ghost.bereft, call.spec.attempt + 1)
+            return BEREFT
+        return RETRIABLE if error.failure[0] == "Flaky" else RAISED
 
     def _fail_at_first(self, process: Process, call: Call, plan: Plan) -> None:
         """Some tasks raise what their options say to try again; see ``retry_exceptions``."""

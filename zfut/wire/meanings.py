@@ -65,7 +65,7 @@ MEANINGS: dict[str, str] = {
     "size_bytes": "how many bytes",
     "state": "alive, restarting or dead",
     "status": "0: it returned; 1: it raised; 2: it was cancelled before it began; 3: it raised, and "
-    "its options say to try again",
+    "its options say to try again; 4: it let an owner's death pass, and may end well if run again",
     "taken": "true: an actor has the name",
     "task": "the constructor's call",
     "task_id": "the call",

@@ -118,8 +118,11 @@ class TaskResult(Struct, frozen=True, array_like=True, gc=False):
     retained: tuple[tuple[bytes, bytes], ...] = ()
 
 
-OK, RAISED, CANCELLED, RETRIABLE = 0, 1, 2, 3
-"""Values of ``TaskResult.status``; RETRIABLE: it raised, and asks to be run again."""
+OK, RAISED, CANCELLED, RETRIABLE, BEREFT = 0, 1, 2, 3, 4
+"""Values of ``TaskResult.status``; RETRIABLE: it raised, and asks to be run again.
+
+BEREFT: it let the death of an owner pass, of whose objects it may have new ones if run again.
+"""
 
 Demand: TypeAlias = tuple[tuple[str, int], ...]
 """Resource name and ten-thousandths of it, sorted by name: a scheduling key can hold it."""

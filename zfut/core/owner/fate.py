@@ -1,7 +1,9 @@
-"""Shared fate: calls that no worker survives, because what they take is a dead owner's.
+"""Shared fate: calls that cannot end well, because what they take is a dead owner's.
 
-With ``fate_share="kill"``, the paper's rule, a worker that uses a dead owner's object ends.  A call
-that hands it such a reference would kill one worker after the other: it fails instead.
+A task that lets an ``OwnerDiedError`` pass is run again, as the paper runs again what ended with its
+owner: its children make anew what was lost.  With ``fate_share="kill"``, the paper's rule, a worker
+that uses a dead owner's object ends, and its task is run again.  Neither helps a call that is handed
+such a reference itself: it would fail, or kill, one time after the other.  It fails.
 """
 
 from __future__ import annotations
@@ -13,8 +15,14 @@ from zfut.wire.specs import Stored
 
 def fatal_argument(ledger: Ledger, task: Task) -> bytes | None:
     """Return why no worker survives the call's arguments; None: it may run."""
-    if ledger.config.fate_share != "kill":
+    dead = dead_argument(ledger, task) if ledger.config.fate_share == "kill" else None
+    if dead is None:
         return None
+    return ledger.failures.dependency(ledger.owner_died(*dead), task.template.name)
+
+
+def dead_argument(ledger: Ledger, task: Task) -> tuple[bytes, bytes] | None:
+    """Return an object in the call's arguments whose owner is dead, and that owner; None: none."""
     named = [(object_id, owner) for _, object_id, owner in task.deps] + list(task.nested)
     for object_id, _ in list(named):
         row = ledger.objects.rows.get(object_id)
@@ -26,6 +34,5 @@ def fatal_argument(ledger: Ledger, task: Task) -> bytes | None:
         named += [(inner_id, ledger.owner_of(inner_id)) for inner_id, _ in row.contains]
     for object_id, owner in named:
         if owner.uid in ledger.dead:
-            failure = ledger.owner_died(object_id, owner.uid)
-            return ledger.failures.dependency(failure, task.template.name)
+            return object_id, owner.uid
     return None

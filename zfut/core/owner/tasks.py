@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 
 from zfut.core.effects import Note
 from zfut.core.owner.answering import stored_value
-from zfut.core.owner.fate import fatal_argument
+from zfut.core.owner.fate import dead_argument, fatal_argument
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.readiness import still_ready
 from zfut.core.owner.records import FAILED, INLINE, Key, Lease, Task
@@ -110,14 +110,20 @@ class Tasks:
         self.submission.finish(task, result.run_ns, now)
         if result.status == CANCELLED:
             self.fail(task, self._cancelled(task))
-        elif result.status == RETRIABLE and task.retries_left and not task.cancelled:
+        elif result.status >= RETRIABLE and self._may_run_again(task, result.status):
             self._try_again(task)
         else:
             self.settle_returns(task, result, payload)
         return True
 
+    def _may_run_again(self, task: Task, status: int) -> bool:
+        """Whether a call that asks for it has tries left, and what it takes is not a dead owner's."""
+        if not task.retries_left or task.cancelled:
+            return False
+        return status == RETRIABLE or dead_argument(self._ledger, task) is None
+
     def _try_again(self, task: Task) -> None:
-        """It raised what its options say to try again."""
+        """It raised what its options, or an owner's death, are reasons to try again."""
         task.attempt += 1
         task.retries_left -= 1 if task.retries_left > 0 else 0
         self._requeue([task])
