@@ -142,6 +142,7 @@ class RemoteFunction(Generic[P, R]):
             0 if timeout is None else max(1, int(timeout * 1e9)),
             self._check.names,
             captured,
+            self._name if options.name else "",
         )
         self._session = session
         return self._template

@@ -189,6 +189,25 @@ def test_fractions_of_one_gpu_and_whole_ones_are_placed(start: Start) -> None:
     assert zfut.get(refs, timeout=WAIT_S) == [1] * 5
 
 
+def test_calls_of_one_function_each_have_their_own_name_in_one_worker(start: Start) -> None:
+    """The worker has the code already; the name comes with the call."""
+    start(num_cpus=1)
+
+    @zfut.remote
+    def named(*, fails: bool = False) -> str:
+        if fails:
+            raise KeyError
+        return zfut.get_runtime_context().task_name or ""
+
+    plain, other, third = named, named.options(name="other"), named.options(name="third")
+    told = [zfut.get(one.remote(), timeout=WAIT_S) for one in (other, plain, third, other)]
+    assert told == ["other", "named", "third", "other"]
+    for one, name in ((plain, "named"), (third, "third"), (plain, "named")):
+        with pytest.raises(errors.TaskError) as caught:
+            zfut.get(one.remote(fails=True), timeout=WAIT_S)
+        assert caught.value.task_name == name
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [

@@ -103,6 +103,8 @@ class Runner:
         """Return what a user calls this call: ``f`` or ``Class.method``."""
         if call.kind == METHOD:
             return f"{self._executor.actor_name}.{call.method()}"
+        if call.spec.name:
+            return call.spec.name
         name, _ = self._executor.inbox.functions[call.spec.function]
         return f"{name}.__init__" if call.kind == CREATE else name
 

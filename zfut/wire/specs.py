@@ -88,7 +88,8 @@ class TaskSpec(Struct, frozen=True, array_like=True, gc=False):
     """One call to run. Payload: the packed arguments, then each inline dependency.
 
     ``function`` is a FunctionID, or a method's name for an actor call.  ``sequence`` leaves room
-    for numbering one caller's calls to an actor.
+    for numbering one caller's calls to an actor.  ``name`` is empty unless the call has one of its
+    own: many names may share one function.
     """
 
     task_id: bytes
@@ -101,6 +102,7 @@ class TaskSpec(Struct, frozen=True, array_like=True, gc=False):
     depth: int = 0
     sequence: int = 0
     trace: bytes = b""
+    name: str = ""
 
 
 class TaskResult(Struct, frozen=True, array_like=True, gc=False):

@@ -54,7 +54,7 @@ class Telling:
         if call.kind == METHOD:
             return f"{self._executor.actor_name}.{call.method()}()"
         name, _ = inbox.functions.get(call.spec.function, ("a task", b""))
-        return f"{name}()"
+        return f"{call.spec.name or name}()"
 
     # ---------------------------------------------------------------- calls that run
 

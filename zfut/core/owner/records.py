@@ -34,6 +34,7 @@ class Template(Struct, gc=False):
     schedule_timeout_ns: int = 0
     parameters: tuple[str, ...] = ()
     captured: object = None  # references in the code, held until a worker has loaded it
+    function_name: str = ""  # set if ``name`` is another one, given by the option
 
 
 class Task(Struct, gc=False):

@@ -249,6 +249,7 @@ class Tasks:
             task.depth,
             sequence,
             task.trace,
+            task.template.name if task.template.function_name else "",
         )
 
     def _deps(self, task: Task, payload: list[bytes]) -> tuple[Dep, ...]:
@@ -284,7 +285,8 @@ class Tasks:
         """Describe a function's code for a worker; appends it to ``payload``."""
         template = task.template
         payload.append(template.code)
-        return FunctionDef(template.function_id, template.name, len(template.code))
+        name = template.function_name or template.name
+        return FunctionDef(template.function_id, name, len(template.code))
 
     def settle(self, now: int) -> None:
         """Look at every key that something happened to: push, ask, cancel, return."""
