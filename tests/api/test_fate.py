@@ -107,15 +107,15 @@ def failed(ref: Any) -> bool:
 @pytest.mark.parametrize(
     ("fate", "options", "runs"),
     [
-        ("error", {}, 1),
-        ("error", {"retry_exceptions": [OwnerDiedError]}, 2),
+        ("error", {}, 2),
+        ("error", {"max_retries": 0}, 1),
         ("kill", {}, 2),
     ],
 )
 def test_a_task_that_lets_its_childs_death_pass(
     start: Any, tmp_path: Path, fate: str, options: dict[str, Any], runs: int
 ) -> None:
-    """By the paper's rule it is run again; by the default it fails, unless that may be retried."""
+    """It is run again, and has another child, while it has tries: by default as by the paper's rule."""
     start(num_cpus=2, fate_share=fate)
     tries = tmp_path / "tries"
     ref = outlives_an_owner.options(**options).remote(tries)

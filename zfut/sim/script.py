@@ -13,6 +13,7 @@ commands say, chance has no part, and time stands still but for ``advance``.
     driver cancel t1                    driver actor a [restarts=1 cpus=1 threads=2]
     driver kill a [restart]             driver call a m1 m2 [retries=2]
     w1 return [big] [last] refs=x            w1 raise / w1 keep x / any of the driver's commands
+    w1 raise lost: it lets an owner's death pass
     kill w1                             hold w1 driver / release w1 driver
     slow w3 5ms: opening the arguments of a call takes so long there
     advance 20ms                        stabilize: deliver until nothing is under way
@@ -50,7 +51,7 @@ from zfut.sim.values import (
     unpack_plan,
 )
 from zfut.wire import messages as m
-from zfut.wire.specs import OK, RAISED, Failed, Inline, Stored, TaskResult, Value
+from zfut.wire.specs import BEREFT, OK, RAISED, Failed, Inline, Stored, TaskResult, Value
 
 BIG = 200_000
 MOMENT_NS = 500_000
@@ -210,8 +211,12 @@ class Script:
         views = [view for view in user.views if view.live]
         process.keep_arguments(views, spec.task_id)
         if words[0] == "raise":
-            failure = raised(process.cluster.ghost.calls[spec.task_id].plan.number)
-            result = TaskResult(spec.task_id, spec.attempt, RAISED, (Failed(len(failure)),))
+            ghost = process.cluster.ghost
+            number = ghost.calls[spec.task_id].plan.number
+            ghost.exits[number] = None
+            failure = raised(number)
+            status = BEREFT if "lost" in words else RAISED
+            result = TaskResult(spec.task_id, spec.attempt, status, (Failed(len(failure)),))
             process.post(e.Returned(result, (failure,)))
         else:
             yield from self._return(user, call, words[1:])

@@ -113,7 +113,7 @@ def _show_refs(value: s.Inline | s.Stored, names: Names) -> str:
 
 def _show_result(result: s.TaskResult, names: Names) -> str:
     again = f"#{result.attempt}" if result.attempt else ""
-    status = ("", ":raised", ":cancelled", ":retriable")[result.status]
+    status = ("", ":raised", ":cancelled", ":retriable", ":bereft")[result.status]
     values = "" if status else "=" + show(result.values, names) if result.values else ""
     kept = f" retained={show(result.retained, names)}" if result.retained else ""
     return names.task(result.task_id) + again + status + values + kept

@@ -14,6 +14,7 @@ from zfut.core.node.fencing import Fencing
 from zfut.core.node.granting import Granting
 from zfut.core.node.lending import Lending
 from zfut.core.node.machine import NodeMachine
+from zfut.core.owner import tasks
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.lives import Lives
@@ -257,6 +258,22 @@ def the_dead_are_forgotten_while_their_calls_run(patch: pytest.MonkeyPatch) -> N
         return ()
 
     patch.setattr(ExecutorMachine, "callers", mutant)
+
+
+@caught_by(
+    scenario="death_of_a_child_that_is_let_pass",
+    expects=expects("the task is run again", "driver gets t"),
+)
+def a_death_that_is_let_pass_is_final(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tasks, "dead_argument", lambda _, task: (task.task_id, b""))
+
+
+@caught_by(
+    scenario="death_that_an_argument_will_meet_again",
+    expects=expects("it fails at once", "driver gets Raised"),
+)
+def a_death_that_an_argument_meets_is_met_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tasks, "dead_argument", nothing)
 
 
 @caught_by(scenario="unopened_value_of_a_dead_owner")
