@@ -115,7 +115,7 @@ def failed(ref: Any) -> bool:
 def test_a_task_that_lets_its_childs_death_pass(
     start: Any, tmp_path: Path, fate: str, options: dict[str, Any], runs: int
 ) -> None:
-    """It is run again, and has another child, while it has tries: by default as by the paper's rule."""
+    """It is run again, and has another child, while it has tries, as by the paper's rule."""
     start(num_cpus=2, fate_share=fate)
     tries = tmp_path / "tries"
     ref = outlives_an_owner.options(**options).remote(tries)
