@@ -293,7 +293,6 @@ def _owner_knows(cluster: Cluster, process: Process, object_id: bytes, row: Obje
         if not cluster.ghost.excused(process.uid, object_id):
             violate(f"{process.name} has a token for {object_id.hex()} that its owner has not")
         return
-    # A use that began after a downgrade has a token of its own; the older ones stay as they are.
     if tokens and any(token in values for token in tokens) == row.downgraded:
         violate(f"{process.name} and its owner differ on how it uses {object_id.hex()}")
 

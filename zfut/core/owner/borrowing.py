@@ -37,7 +37,7 @@ class Borrowing:
         self.settled: list[bytes] = []
         self.claims: dict[int, list[bytes]] = {}  # asked of the node -> tokens that wait for it
         self._numbers = 0
-        self.kept: dict[bytes, list[ObjectRow]] = {}  # gone, but for what waits
+        self.kept = ledger.kept
         self._for_lineage: list[tuple[bytes, ObjectRow]] = []
         self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
 
@@ -140,7 +140,7 @@ class Borrowing:
             if row is None or not row.lacks_token():
                 continue
             token = self._ledger.mint_token()
-            row.add_token(token)
+            self._ledger.add_token(object_id, row, token)
             retained.append((object_id, token))
             self._note_lineage(object_id, row)
         return tuple(retained)
@@ -166,7 +166,7 @@ class Borrowing:
     def _register(self, object_id: bytes, row: ObjectRow, waits: bytes) -> None:
         assert row.owner is not None
         token = self._ledger.mint_token()
-        row.add_token(token)
+        self._ledger.add_token(object_id, row, token)
         self._await(token, waits, row.owner.uid)
         key = (row.owner.uid, self._ledger.uid)
         self._to_register.setdefault(key, []).append((object_id, token))
@@ -366,7 +366,9 @@ class Borrowing:
         if all(cover.startswith(self._ledger.uid) for cover in above):  # else it is not our own
             self.secure(inner, object_id)
         if object_id in self.missing:  # our use of the value protects it until then
-            self.kept.setdefault(object_id, []).append(row)
+            kept = self.kept.setdefault(object_id, [])
+            if not any(one is row for one in kept):
+                kept.append(row)
         else:
             self._let_go(object_id, row)
 

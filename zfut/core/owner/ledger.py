@@ -64,6 +64,7 @@ class Ledger:
         self.unsaid: dict[bytes, tuple[tuple[bytes, ...], bytes]] = {}
         """Tokens of ours that were not acknowledged: what waits for that, and who is asked."""
         self.uncovered: list[tuple[bytes, ObjectRow]] = []
+        self.kept: dict[bytes, list[ObjectRow]] = {}  # gone, but for what was in them
         self.watched: dict[bytes, None] = {uid: None, node: None}
         self._to_watch: list[bytes] = []
         self._to_locate: dict[bytes, list[bytes]] = {}
@@ -226,7 +227,19 @@ class Ledger:
         if self.is_known(row):
             self.release_token(row.owner.uid, object_id, token)
         else:
-            row.add_token(token)
+            self.add_token(object_id, row, token)
+
+    def add_token(self, object_id: bytes, row: ObjectRow, token: bytes) -> None:
+        """The owner of a borrowed object keeps the value for us, by this name.
+
+        What stood for lineage alone goes back after that: it would say that the owner knows already.
+        """
+        assert row.owner is not None
+        if row.downgraded:
+            for old in row.tokens or ():
+                self.release_token(row.owner.uid, object_id, old)
+            row.tokens, row.downgraded = None, False
+        row.tokens = [*(row.tokens or ()), token]
 
     def release(self, object_id: bytes, row: ObjectRow) -> None:
         """Nothing holds the object any more."""
@@ -249,7 +262,7 @@ class Ledger:
 
     def forget(self, object_id: bytes, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """Let the value go, and what protects it. Returns what it held as the last."""
-        if object_id in self.covers:
+        if object_id in self.covers or object_id in self.kept:
             self.uncovered.append((object_id, row))
         elif row.owner is not None:
             self.release_borrowed(object_id, row)

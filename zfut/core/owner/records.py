@@ -169,6 +169,12 @@ class ObjectRow(Struct, gc=False):
         others = self.borrowers or self.lineage_tokens
         return bool(others or self.submitted or self.contained_in or self.lineage)
 
+    def is_lent_to(self, uid: bytes) -> bool:
+        """Owner side: whether it is registered; if for lineage alone, it may use it again by now."""
+        if not (self.borrowers or self.lineage_tokens):
+            return False
+        return uid in {**(self.borrowers or {}), **(self.lineage_tokens or {})}.values()
+
     def registered(self) -> bool:
         """Borrower side: whether the owner keeps the value for us."""
         return bool(self.tokens) and not self.downgraded
@@ -178,11 +184,6 @@ class ObjectRow(Struct, gc=False):
         if self.owner is None:
             return False
         return self.in_use() and self.downgraded if self.tokens else self.needed()
-
-    def add_token(self, token: bytes) -> None:
-        """Borrower side: the owner keeps the value for us, by this name."""
-        self.tokens = [*(self.tokens or ()), token]
-        self.downgraded = False
 
     def place(self) -> Stored | None:
         """Where the value lies, if it is in the arena, or was and somebody may read it."""
