@@ -293,7 +293,7 @@ def _owner_knows(cluster: Cluster, process: Process, object_id: bytes, row: Obje
         if not cluster.ghost.excused(process.uid, object_id):
             violate(f"{process.name} has a token for {object_id.hex()} that its owner has not")
         return
-    if tokens and any(token in values for token in tokens) == row.downgraded:
+    if any((token in values) == row.downgraded for token in tokens):
         violate(f"{process.name} and its owner differ on how it uses {object_id.hex()}")
 
 

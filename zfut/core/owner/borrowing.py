@@ -44,9 +44,14 @@ class Borrowing:
     # ---------------------------------------------------------------- borrower side
 
     def view(self, stored: Stored, cover: bytes) -> None:
-        """A value is open here: if its owner dies we claim its memory, so its row says where."""
+        """A value is open here: if its owner dies we claim its memory, so its row says where.
+
+        What a dead owner had acknowledged says nothing of a place that we have not claimed.
+        """
+        row = self._ledger.row_of(stored.object_id, stored.owner)
+        if row.place() is None and stored.owner.uid in self._ledger.dead:
+            row.tokens, row.downgraded = None, False
         self.arrive(((stored.object_id, stored.owner),), cover)
-        row = self._ledger.objects.rows[stored.object_id]
         row.views += 1
         self._ledger.note_place(row, stored)
 
