@@ -334,7 +334,7 @@ def the_dead_are_forgotten(cluster: Cluster, process: Process) -> None:
         "shipped functions": list(submission.shipped),
         "actors' workers": list(actors.by_worker),
         "followers": [uid for one in actors.actors.values() for uid in one.followers],
-        "askers": [uid for row in owner.rows.values() for uid in row.askers or ()],
+        "askers": [uid for row in owner.rows.values() for uid, _ in row.askers or ()],
         "calls given up": list(owner.calls.doomed),
     }
     for where, uids in tables.items():

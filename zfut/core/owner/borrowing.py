@@ -300,8 +300,8 @@ class Borrowing:
                 row.lineage_tokens = left or None
                 if not row.needed():
                     self._ledger.release(object_id, row)
-            if row.askers and borrower in row.askers:
-                row.askers = [asker for asker in row.askers if asker != borrower]
+            if row.askers:
+                row.askers = [asker for asker in row.askers if asker[0] != borrower]
             if row.borrowers and borrower in row.borrowers.values():
                 kept = {t: uid for t, uid in row.borrowers.items() if uid != borrower}
                 row.borrowers = kept or None

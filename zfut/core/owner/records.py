@@ -146,11 +146,13 @@ class ObjectRow(Struct, gc=False):
     owner: Address | None = None  # None: this process is the owner
     task: Task | None = None  # the call that makes it, while that is unfinished
     waiters: list[Wait | Task] | None = None  # watch
-    askers: list[bytes] | None = None  # borrowers that want the value
+    askers: list[tuple[bytes, int]] | None = (
+        None  # borrowers that want the value, and their questions
+    )
     borrowers: dict[bytes, bytes] | None = None  # owner side: token -> borrower
     contains: tuple[tuple[bytes, bytes], ...] = ()  # objects inside the value, and tokens
     tokens: list[bytes] | None = None  # borrower side: our registrations
-    version: int = 0
+    question: int = 0  # borrower side: what we asked its owner last, if anything
     lineage: int = 0  # retained calls that name it: Lineage
     made_by: Task | None = None  # the retained call that can make it again: Lineage
     why_once: str = ""  # why no call can make it again, if it is no put: Ledger
