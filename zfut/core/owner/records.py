@@ -59,7 +59,9 @@ class Task(Struct, gc=False):
     trace: bytes = b""
     site: str = ""  # where user code submitted it, if the session records that
     parent: bytes = b""  # the call that submitted it
-    hold: object = None  # keeps what was put for this call until it is handed in
+    hold: object = (
+        None  # keeps what was put, or made, to pack its arguments until it is handed in
+    )
     attempt: int = 0  # retry
     retries_left: int = 0  # OwnerMachine, when submitted; retry
     waiting_on: int = 0  # OwnerMachine: dependencies that are not ready
