@@ -21,9 +21,7 @@ from zfut.waiting import Pending
 from zfut.wire import serialize
 from zfut.wire.specs import Address, Stored
 
-_PackedArgs = tuple[
-    int, bytes | Stored, tuple[tuple[bytes, Address], ...], ObjectRef[Any] | None
-]
+_PackedArgs = tuple[int, bytes | Stored, tuple[tuple[bytes, Address], ...], object]
 """Encoding, bytes or place, the references inside, and what holds the place."""
 
 
@@ -77,7 +75,7 @@ class Values(Binding):
             refs = [self.make_ref(task_id + (i + 1).to_bytes(4, "big")) for i in range(count)]
         hold, task.hold = task.hold, None
         self.loop.post(task)
-        del hold  # the call holds it from here on
+        del hold  # the call holds that from here on
         return refs
 
     @abstractmethod
@@ -155,7 +153,7 @@ class Values(Binding):
         if nested:
             self.check_inside(packed)
         if packed.size_bytes <= self.config.inline_max_bytes:
-            return packed.encoding, packed.to_bytes(), nested, None
+            return packed.encoding, packed.to_bytes(), nested, packed.holders or None
         object_id = self.new_task_id() + PUT_INDEX
         hold = self.make_ref(object_id)
         stored = self._put_stored(packed, object_id)

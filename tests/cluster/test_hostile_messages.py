@@ -300,7 +300,7 @@ def test_a_peer_with_the_key_that_talks_nonsense_harms_nobody_else(victims: Vict
         m.TasksFinished((TaskResult(unknown[:24], 3, 0, (Inline(10**6, 1),)),)),
         m.TasksPushedBack(((unknown[:24], 1),)),
         m.ObjectReady(unknown, 1, None),
-        m.LocateObjects((unknown, b"")),
+        m.LocateObjects((unknown, b""), 1),
         m.LocateActor(unknown[:24]),
         m.ActorMoved(unknown[:24], 0, "alive", EVE),
         m.ReleaseBorrows(((unknown, b"token"), (b"", b""))),

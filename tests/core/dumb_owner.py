@@ -75,6 +75,7 @@ class Thing:
     value: Returned = NO_VALUE
     attempt: int = 0
     again: bool = False  # its call can make it again
+    asked: bool = False  # its owner was asked for it, and what that says counts
 
     @property
     def there(self) -> bool:
@@ -177,6 +178,8 @@ class DumbOwner:
         """Somebody wants the value: what is missing runs again."""
         if name in self.things and not self.can_be_had(name):
             self.things[name].state = FAILED
+        if name in self.things:
+            self._ask(self.things[name])
         todo = [name]
         while todo:
             thing = self.things.get(todo.pop())
@@ -185,6 +188,7 @@ class DumbOwner:
             call = thing.maker
             if thing.owner != self.me:
                 thing.state = FAILED if thing.owner in self.dead else PENDING
+                self._ask(thing)
             elif call is None or not thing.again:
                 thing.state = FAILED
             elif call.open:
@@ -194,6 +198,9 @@ class DumbOwner:
             else:
                 self._run_again(call)
                 todo.extend(call.deps)
+
+    def _ask(self, thing: Thing) -> None:
+        thing.asked = thing.asked or (thing.owner != self.me and thing.state == PENDING)
 
     def can_be_had(self, name: bytes) -> bool:
         """Whether the value is there, is on its way, or can be made again from what is."""
@@ -221,9 +228,11 @@ class DumbOwner:
     def die(self, uid: bytes, running: list[Call]) -> None:
         """A process is gone, what it owned, what was registered for it, and what ran there.
 
-        What it was lent it may have passed on: that is held until its fence is complete.
+        What it was lent it may have passed on, also if it had only said that it needs it as
+        lineage: that is held until its fence is complete.
         """
-        lent = {name for name, holder in self.users.values() if holder == uid}
+        registered = [*self.users.values(), *self.remakers.values()]
+        lent = dict.fromkeys(name for name, holder in registered if holder == uid)
         lent_on = [*lent, *(name for call in running for name in call.arguments)]
         if lent_on:
             self.fenced[uid] = lent_on
@@ -292,7 +301,11 @@ class DumbOwner:
             if name not in named:
                 self._let_value_go(thing)
                 del self.things[name]
-            elif thing.there and not self._stays(thing):
+                continue
+            thing.asked = (
+                False  # what its owner says meanwhile may be over when it is used again
+            )
+            if thing.there and not self._stays(thing):
                 self._let_value_go(thing)
                 thing.state = FREED
         self.kept = [call for call in self.kept if self.remade_by(call)]

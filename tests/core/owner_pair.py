@@ -319,10 +319,10 @@ class Pair:
             wire = Stored(name, Address(owner), 0, *place)
         elif value is not None:
             wire = Failed(5) if state == FAILED else Inline(5, 1)
-        message = m.ObjectReady(name, 1, wire)
+        message = m.ObjectReady(name, self.world.questions.get(name, 0), wire)
         self.world.step(e.Received(owner, message, b"small"), settle=False)
         thing = self.dumb.things.get(name)
-        if thing is not None and thing.state == PENDING:
+        if thing is not None and thing.state == PENDING and thing.asked:
             thing.state, thing.value = state, value or Returned(FAILED)
         self.dumb.sweep()
 

@@ -54,6 +54,7 @@ class World:
     released: dict[bytes, Token] = field(default_factory=dict)
     unanswered: list[tuple[bytes, bytes]] = field(default_factory=list)
     located: list[tuple[bytes, bytes]] = field(default_factory=list)
+    questions: dict[bytes, int] = field(default_factory=dict)
     told: list[tuple[bytes, m.Message]] = field(default_factory=list)
     claims: list[m.ClaimMemory] = field(default_factory=list)
     claims_owed: int = 0
@@ -192,7 +193,8 @@ class World:
             case m.FenceProcess(uid):
                 assert uid not in self.fences
                 self.fences.append(uid)
-            case m.LocateObjects(object_ids):
+            case m.LocateObjects(object_ids, question):
+                self.questions.update(dict.fromkeys(object_ids, question))
                 self.located += [(to, name) for name in object_ids]
             case m.Watch(uids):
                 self.watched.update(uids)

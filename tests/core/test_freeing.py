@@ -155,7 +155,7 @@ def test_memory_waits_for_views_and_for_borrowers() -> None:
     assert "processes that use it: 1, views of it: 1" in bench.explain(made)
     bench.step(e.ViewClosed(made))
     assert not bench.freed
-    bench.step(e.Received(OTHER, m.LocateObjects((made,))))
+    bench.step(e.Received(OTHER, m.LocateObjects((made,), 1)))
     told = bench.said[-1]
     assert isinstance(told, m.ObjectReady)
     assert isinstance(told.value, Failed)
@@ -192,7 +192,7 @@ def test_a_pending_object_fails_its_calls_at_once_and_itself_when_its_value_come
     bench.away = True
     made = bench.submit()
     waits = bench.submit(made)
-    bench.step(e.Received(OTHER, m.LocateObjects((made,))))
+    bench.step(e.Received(OTHER, m.LocateObjects((made,), 1)))
     bench.free(made)
     assert bench.failure(waits)[0] == "Dependency"
     assert bench.state(made) == PENDING

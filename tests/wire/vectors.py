@@ -89,7 +89,7 @@ VECTORS: tuple[Vector, ...] = (
     ),
     (DRIVER, MANAGER, m.BorrowMemory(7, 4096, 1 << 25), b""),
     (MANAGER, DRIVER, m.MemoryLent(7, 0, 1 << 25), b""),
-    (WORKER, DRIVER, m.LocateObjects((PUT,)), b""),
+    (WORKER, DRIVER, m.LocateObjects((PUT,), 1), b""),
     (DRIVER, WORKER, m.ObjectReady(PUT, 1, STORED), b""),
     (DRIVER, WORKER, m.ObjectReady(PUT, 1, None), b""),
     (WORKER, DRIVER, m.RegisterBorrows(WORKER, ((PUT, TOKEN),)), b""),

@@ -330,7 +330,7 @@ class Runner:
         specs: list[Value] = []
         payload: list[bytes] = []
         refs: list[Refs] = []
-        found = False
+        holders: list[object] = []
         room = session.config.inline_sum_max_bytes
         for index, value in enumerate(values):
             packed = serialize.pack(value, f"the result of {name}()")
@@ -342,9 +342,9 @@ class Runner:
                 object_id = spec.task_id + (index + 1).to_bytes(4, "big")
                 specs.append(session.write(packed, object_id, call.owner, spec.attempt))
             refs.append(packed.refs)
-            found = found or bool(packed.refs)
+            holders += packed.holders
         result = TaskResult(spec.task_id, spec.attempt, OK, tuple(specs), took)
-        return Returned(result, tuple(payload), tuple(refs) if found else ())
+        return Returned(result, tuple(payload), tuple(refs) if holders else (), holders)
 
     # ---------------------------------------------------------------- failing
 

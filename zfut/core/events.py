@@ -163,11 +163,15 @@ class AskedOwner(Struct, gc=False):
 
 
 class Returned(Struct, gc=False):
-    """User code ended: the result and its payload parts, and the references in its values."""
+    """User code ended: the result and its payload parts, and the references in its values.
+
+    ``hold`` keeps those alive that were made when the values were packed, until this is handed in.
+    """
 
     result: TaskResult
     payload: tuple[bytes, ...]
     refs: tuple[tuple[tuple[bytes, Address], ...], ...] = ()
+    hold: object = None
 
 
 class ArgumentsOpened(Struct, gc=False):

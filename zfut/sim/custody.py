@@ -82,7 +82,7 @@ def _waits(process: Process, name: bytes) -> bool:
     if len(name) == PROC_BYTES:
         return True
     if len(name) == OBJECT_BYTES:
-        return name in process.owner.borrowing.kept
+        return name in process.owner.ledger.kept
     return _is_there(process, name)
 
 
@@ -293,8 +293,7 @@ def _owner_knows(cluster: Cluster, process: Process, object_id: bytes, row: Obje
         if not cluster.ghost.excused(process.uid, object_id):
             violate(f"{process.name} has a token for {object_id.hex()} that its owner has not")
         return
-    # A use that began after a downgrade has a token of its own; the older ones stay as they are.
-    if tokens and any(token in values for token in tokens) == row.downgraded:
+    if any((token in values) == row.downgraded for token in tokens):
         violate(f"{process.name} and its owner differ on how it uses {object_id.hex()}")
 
 
@@ -335,7 +334,7 @@ def the_dead_are_forgotten(cluster: Cluster, process: Process) -> None:
         "shipped functions": list(submission.shipped),
         "actors' workers": list(actors.by_worker),
         "followers": [uid for one in actors.actors.values() for uid in one.followers],
-        "askers": [uid for row in owner.rows.values() for uid in row.askers or ()],
+        "askers": [uid for row in owner.rows.values() for uid, _ in row.askers or ()],
         "calls given up": list(owner.calls.doomed),
     }
     for where, uids in tables.items():

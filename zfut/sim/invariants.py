@@ -233,7 +233,7 @@ def _owner_is_empty(process: Process) -> None:
         "actors by worker": owner.calls.actors.by_worker,
         "calls that wait for registrations": owner.borrowing.missing,
         "tokens that wait": owner.ledger.unsaid,
-        "values kept for what is in them": owner.borrowing.kept,
+        "values kept for what is in them": owner.ledger.kept,
         "calls given up": owner.calls.doomed,
         "holds for the dead": owner.mourning.held,
         "answers about the dead": owner.mourning.answers,

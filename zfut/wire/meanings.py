@@ -80,7 +80,7 @@ MEANINGS: dict[str, str] = {
     "uids": "processes",
     "value": "the value, or where it is, or the error",
     "values": "one for each return value; a single error if the call raised",
-    "version": "how often the owner changed what it knows of the object",
+    "question": "the borrower's number for this question; the answer repeats it",
     "where": "position from 0, or keyword; -1: all plain arguments in one value",
     "why": "words for the user",
     "wish_bytes": "how many bytes would be welcome, to save further requests",

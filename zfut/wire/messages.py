@@ -219,16 +219,18 @@ class LocateObjects(Message, frozen=True, tag=50):
     """
 
     object_ids: tuple[bytes, ...]
+    question: int
 
 
 class ObjectReady(Message, frozen=True, tag=51):
     """owner -> owner: the value (payload) or place of an object; ``value`` nil: it is gone.
 
-    Safe to repeat: values do not change.
+    An answer to another question than the borrower's last says where the value was: it is dropped.
+    Safe to repeat.
     """
 
     object_id: bytes
-    version: int
+    question: int
     value: Value | None
 
 

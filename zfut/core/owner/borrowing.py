@@ -36,16 +36,20 @@ class Borrowing:
         self.settled: list[bytes] = []
         self.claims: dict[int, list[bytes]] = {}  # asked of the node -> tokens that wait for it
         self._numbers = 0
-        self.kept: dict[bytes, list[ObjectRow]] = {}  # gone, but for what waits
         self._for_lineage: list[tuple[bytes, ObjectRow]] = []
         self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
 
     # ---------------------------------------------------------------- borrower side
 
     def view(self, stored: Stored, cover: bytes) -> None:
-        """A value is open here: if its owner dies we claim its memory, so its row says where."""
+        """A value is open here: if its owner dies we claim its memory, so its row says where.
+
+        What a dead owner had acknowledged says nothing of a place that we have not claimed.
+        """
+        row = self._ledger.row_of(stored.object_id, stored.owner)
+        if row.place() is None and stored.owner.uid in self._ledger.dead:
+            row.tokens, row.downgraded = None, False
         self.arrive(((stored.object_id, stored.owner),), cover)
-        row = self._ledger.objects.rows[stored.object_id]
         row.views += 1
         self._ledger.note_place(row, stored)
 
@@ -139,7 +143,7 @@ class Borrowing:
             if row is None or not row.lacks_token():
                 continue
             token = self._ledger.mint_token()
-            row.add_token(token)
+            self._ledger.add_token(object_id, row, token)
             retained.append((object_id, token))
             self._note_lineage(object_id, row)
         return tuple(retained)
@@ -165,7 +169,7 @@ class Borrowing:
     def _register(self, object_id: bytes, row: ObjectRow, waits: bytes) -> None:
         assert row.owner is not None
         token = self._ledger.mint_token()
-        row.add_token(token)
+        self._ledger.add_token(object_id, row, token)
         self._await(token, waits, row.owner.uid)
         key = (row.owner.uid, self._ledger.uid)
         self._to_register.setdefault(key, []).append((object_id, token))
@@ -200,8 +204,8 @@ class Borrowing:
                 self._has_waited(waits)
 
     def _has_waited(self, waits: bytes) -> None:
-        if waits in self.kept:
-            for row in self.kept.pop(waits):
+        if waits in self._ledger.kept:
+            for row in self._ledger.kept.pop(waits):
                 self._let_go(waits, row)
         elif len(waits) == TASK_BYTES:
             self.settled.append(waits)
@@ -294,8 +298,8 @@ class Borrowing:
                 row.lineage_tokens = left or None
                 if not row.needed():
                     self._ledger.release(object_id, row)
-            if row.askers and borrower in row.askers:
-                row.askers = [asker for asker in row.askers if asker != borrower]
+            if row.askers:
+                row.askers = [asker for asker in row.askers if asker[0] != borrower]
             if row.borrowers and borrower in row.borrowers.values():
                 kept = {t: uid for t, uid in row.borrowers.items() if uid != borrower}
                 row.borrowers = kept or None
@@ -317,7 +321,7 @@ class Borrowing:
         self.covers_ended()  # what goes in this step may have to be kept
         for object_id, token in message.items:
             row = self._ledger.objects.rows.get(object_id)
-            kept = [*self.kept.get(object_id, ()), *((row,) if row is not None else ())]
+            kept = [*self._ledger.kept.get(object_id, ()), *((row,) if row is not None else ())]
             if not any(token in (held.tokens or ()) for held in kept):
                 self._ledger.release_token(owner, object_id, token)
 
@@ -325,7 +329,7 @@ class Borrowing:
 
     def kept_rows(self) -> Iterator[ObjectRow]:
         """Yield the rows that outlive their place in the table."""
-        for rows in self.kept.values():
+        for rows in self._ledger.kept.values():
             yield from rows
 
     def covers_ended(self) -> None:
@@ -365,7 +369,9 @@ class Borrowing:
         if all(cover.startswith(self._ledger.uid) for cover in above):  # else it is not our own
             self.secure(inner, object_id)
         if object_id in self.missing:  # our use of the value protects it until then
-            self.kept.setdefault(object_id, []).append(row)
+            kept = self._ledger.kept.setdefault(object_id, [])
+            if not any(one is row for one in kept):
+                kept.append(row)
         else:
             self._let_go(object_id, row)
 

@@ -86,8 +86,8 @@ class Freeing:
                 row.waiters.append(waiter)  # it is told when the value is known
         askers, row.askers = row.askers, None
         for asker in askers or ():
-            if asker not in self._ledger.dead:
-                say_freed(self._ledger, asker, object_id, row)
+            if asker[0] not in self._ledger.dead:
+                say_freed(self._ledger, asker, object_id)
 
     def _take_away(self, object_id: bytes, row: ObjectRow) -> None:
         """Nobody gets the value from here on; who reads it may go on."""
@@ -120,7 +120,6 @@ class Freeing:
                 if row.spent is not None:
                     row.state = STORED if isinstance(row.spent, Stored) else INLINE
                     row.value, row.spent = row.spent, None
-                    row.version += 1
                 elif why_not is not None and row.made_by is not None and not why_not(row):
                     row.state, row.value = FREED, None
                 else:

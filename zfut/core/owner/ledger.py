@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from zfut.config import Config
@@ -64,19 +65,19 @@ class Ledger:
         self.unsaid: dict[bytes, tuple[tuple[bytes, ...], bytes]] = {}
         """Tokens of ours that were not acknowledged: what waits for that, and who is asked."""
         self.uncovered: list[tuple[bytes, ObjectRow]] = []
+        self.kept: dict[bytes, list[ObjectRow]] = {}  # gone, but for what was in them
         self.watched: dict[bytes, None] = {uid: None, node: None}
         self._to_watch: list[bytes] = []
         self._to_locate: dict[bytes, list[bytes]] = {}
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        self._to_downgrade: dict[
-            bytes, dict[bytes, list[bytes]]
-        ] = {}  # owner -> object -> tokens
+        self._to_downgrade: dict[bytes, dict[bytes, list[bytes]]] = {}  # by owner, object
         self._to_free: dict[bytes, list[int]] = {}
         self._to_unclaim: list[int] = []  # what the node keeps for us
         self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
         self.falling: deque[tuple[bytes, bytes]] = deque()
         self.let_out = 0  # from values, since the machine settled, and what is falling
         self._tokens = 0
+        self._question = 1
 
     # ---------------------------------------------------------------- names
 
@@ -227,7 +228,16 @@ class Ledger:
         if self.is_known(row):
             self.release_token(row.owner.uid, object_id, token)
         else:
-            row.add_token(token)
+            self.add_token(object_id, row, token)
+
+    def add_token(self, object_id: bytes, row: ObjectRow, token: bytes) -> None:
+        """Its owner keeps the value for us by this name; what stood for lineage alone goes back."""
+        assert row.owner is not None
+        if row.downgraded:
+            for old in row.tokens or ():
+                self.release_token(row.owner.uid, object_id, old)
+            row.tokens, row.downgraded = None, False
+        row.tokens = [*(row.tokens or ()), token]
 
     def release(self, object_id: bytes, row: ObjectRow) -> None:
         """Nothing holds the object any more."""
@@ -250,7 +260,7 @@ class Ledger:
 
     def forget(self, object_id: bytes, row: ObjectRow) -> list[tuple[bytes, ObjectRow]]:
         """Let the value go, and what protects it. Returns what it held as the last."""
-        if object_id in self.covers.held:
+        if object_id in self.covers.held or object_id in self.kept:
             self.uncovered.append((object_id, row))
         elif row.owner is not None:
             self.release_borrowed(object_id, row)
@@ -331,6 +341,7 @@ class Ledger:
             if row.tokens and not row.downgraded and row.owner.uid not in self.dead:
                 self._to_downgrade.setdefault(row.owner.uid, {})[object_id] = row.tokens
                 row.downgraded = True
+                row.question = 0  # what is under way to us may have gone by then
         else:
             for token in row.tokens or ():
                 self.release_token(row.owner.uid, object_id, token)
@@ -400,8 +411,8 @@ class Ledger:
 
     def locate(self, object_id: bytes, row: ObjectRow) -> None:
         """Ask the owner of a borrowed object for its value, once."""
-        if row.owner is not None and row.state == PENDING and row.version == 0:
-            row.version = -1
+        if row.owner is not None and row.state == PENDING and not row.question:
+            row.question = self._question
             self._to_locate.setdefault(row.owner.uid, []).append(object_id)
 
     def is_gone(self, object_id: bytes, row: ObjectRow) -> bool:
@@ -425,7 +436,8 @@ class Ledger:
             self.out.send(self.node, m.Watch(tuple(self._to_watch)))
             self._to_watch.clear()
         if self._to_locate:
-            self._send_each(self._to_locate, m.LocateObjects)
+            self._send_each(self._to_locate, partial(m.LocateObjects, question=self._question))
+            self._question += 1
         if self._to_free or self._to_unclaim:
             self._flush_frees()
         if self._to_downgrade:  # after the registrations that it may name

@@ -53,7 +53,7 @@ class Mourning:
     def lent_to(self, dead: bytes) -> None:
         """Hold what the dead process may have passed on, before its own holds end."""
         rows = self._ledger.objects.rows
-        lent = [name for name, row in rows.items() if dead in (row.borrowers or {}).values()]
+        lent = [name for name, row in rows.items() if row.is_lent_to(dead)]
         for task in self._tasks.submission.ran_on(dead) + self._calls.ran_on(dead):
             lent += [object_id for _, object_id, _ in task.deps]
             lent += [object_id for object_id, _ in task.nested]

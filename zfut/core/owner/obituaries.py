@@ -53,7 +53,7 @@ def named_in_row(row: ObjectRow) -> Iterator[bytes]:
         for token, holder in table.items() if table else ():
             yield holder
             yield token[:PROC_BYTES]
-    yield from row.askers or ()
+    yield from (asker for asker, _ in row.askers or ())
     for value in (row.value, row.spent):
         if isinstance(value, Stored):
             yield value.creator

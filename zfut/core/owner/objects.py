@@ -65,7 +65,6 @@ class Objects:
         row.encoding = encoding
         row.value = value
         row.task = None
-        row.version += 1
         waiters, row.waiters = row.waiters, None
         return waiters or []
 
@@ -75,7 +74,6 @@ class Objects:
         row.state = FAILED
         row.value = failure
         row.task = None
-        row.version += 1
         waiters, row.waiters = row.waiters, None
         return waiters or []
 

@@ -60,7 +60,9 @@ class Task(Struct, gc=False):
     trace: bytes = b""
     site: str = ""  # where user code submitted it, if the session records that
     parent: bytes = b""  # the call that submitted it
-    hold: object = None  # keeps what was put for this call until it is handed in
+    hold: object = (
+        None  # keeps what was put, or made, to pack its arguments until it is handed in
+    )
     attempt: int = 0  # retry
     retries_left: int = 0  # OwnerMachine, when submitted; retry
     waiting_on: int = 0  # OwnerMachine: dependencies that are not ready
@@ -147,11 +149,13 @@ class ObjectRow(Struct, gc=False):
     owner: Address | None = None  # None: this process is the owner
     task: Task | None = None  # the call that makes it, while that is unfinished
     waiters: list[Wait | Task] | None = None  # watch
-    askers: list[bytes] | None = None  # borrowers that want the value
+    askers: list[tuple[bytes, int]] | None = (
+        None  # borrowers that want the value, and their questions
+    )
     borrowers: dict[bytes, bytes] | None = None  # owner side: token -> borrower
     contains: tuple[tuple[bytes, bytes], ...] = ()  # objects inside the value, and tokens
     tokens: list[bytes] | None = None  # borrower side: our registrations
-    version: int = 0
+    question: int = 0  # borrower side: what we asked its owner last, if anything
     lineage: int = 0  # retained calls that name it: Lineage
     made_by: Task | None = None  # the retained call that can make it again: Lineage
     why_once: str = ""  # why no call can make it again, if it is no put: Ledger
@@ -170,6 +174,12 @@ class ObjectRow(Struct, gc=False):
         others = self.borrowers or self.lineage_tokens
         return bool(others or self.submitted or self.contained_in or self.lineage)
 
+    def is_lent_to(self, uid: bytes) -> bool:
+        """Owner side: whether it is registered; if for lineage alone, it may use it again by now."""
+        if not (self.borrowers or self.lineage_tokens):
+            return False
+        return uid in {**(self.borrowers or {}), **(self.lineage_tokens or {})}.values()
+
     def registered(self) -> bool:
         """Borrower side: whether the owner keeps the value for us."""
         return bool(self.tokens) and not self.downgraded
@@ -179,11 +189,6 @@ class ObjectRow(Struct, gc=False):
         if self.owner is None:
             return False
         return self.in_use() and self.downgraded if self.tokens else self.needed()
-
-    def add_token(self, token: bytes) -> None:
-        """Borrower side: the owner keeps the value for us, by this name."""
-        self.tokens = [*(self.tokens or ()), token]
-        self.downgraded = False
 
     def place(self) -> Stored | None:
         """Where the value lies, if it is in the arena, or was and somebody may read it."""

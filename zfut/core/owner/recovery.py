@@ -71,7 +71,7 @@ class Recovery:
 
     def _revive(self, object_id: bytes, row: ObjectRow, owner: Address) -> None:
         """The value of a borrowed object is wanted again: its owner makes it if it must."""
-        row.state, row.version = PENDING, 0
+        row.state, row.question = PENDING, 0
         if owner.uid in self._ledger.dead:
             self._ledger.fail_row(row, self._ledger.owner_died(object_id, owner.uid))
             return
