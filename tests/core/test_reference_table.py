@@ -29,6 +29,7 @@ from zfut.config import Config
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.mourning import Mourning
+from zfut.core.owner.tokens import Tokens
 from zfut.wire import messages as m
 from zfut.wire.specs import CANCELLED, RAISED
 
@@ -354,7 +355,7 @@ class ReferenceTable(RuleBasedStateMachine):
                 break
         assert not pair.machine.rows
         assert not self.world.tokens
-        assert not pair.machine.ledger.unsaid
+        assert not pair.machine.ledger.tokens.unsaid
         assert not pair.machine.ledger.covers
 
 
@@ -410,7 +411,7 @@ def what_was_inside_is_not_registered(patch: pytest.MonkeyPatch) -> None:
 
 
 def tokens_stay_with_the_owner(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "release_token", nothing)
+    patch.setattr(Tokens, "release", nothing)
 
 
 def memory_is_not_claimed(patch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from zfut.core.owner.records import Actor, Lease, Task
 from zfut.core.owner.recovery import Recovery
 from zfut.core.owner.submission import Submission
 from zfut.core.owner.tasks import Tasks
+from zfut.core.owner.tokens import Tokens
 from zfut.sim import invariants
 from zfut.sim.arena import Violation
 from zfut.sim.causes import causes_are_alive
@@ -66,11 +67,11 @@ def calls_are_sent_again_the_last_one_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def tokens_are_used_again(patch: pytest.MonkeyPatch) -> None:
-    def mutant(self: Ledger) -> bytes:
-        self._tokens = (self._tokens + 1) % 2
-        return self.uid + self._tokens.to_bytes(8, "big")
+    def mutant(self: Tokens) -> bytes:
+        self._count = (self._count + 1) % 2
+        return self._uid + self._count.to_bytes(8, "big")
 
-    patch.setattr(Ledger, "mint_token", mutant)
+    patch.setattr(Tokens, "mint", mutant)
 
 
 def the_last_one_gets_the_name(patch: pytest.MonkeyPatch) -> None:
@@ -105,7 +106,7 @@ def dropped_handles_count(patch: pytest.MonkeyPatch) -> None:
 
 
 def registrations_are_never_given_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "release_token", nothing)
+    patch.setattr(Tokens, "release", nothing)
 
 
 def registrations_are_acknowledged_and_forgotten(patch: pytest.MonkeyPatch) -> None:

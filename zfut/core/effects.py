@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -134,6 +134,17 @@ class Outbox:
         """Ask for messages to be sent, each with at most so many of the items, in their order."""
         for at in range(0, len(items), ITEMS_AT_ONCE):
             self.send(to, message(tuple(items[at : at + ITEMS_AT_ONCE])))
+
+    def send_each(
+        self,
+        gathered: dict[bytes, list[Any]],
+        message: Callable[[tuple[Any, ...]], Message],
+        dead: Container[bytes],
+    ) -> None:
+        """Ask for what was gathered for each process to be sent to it, but not to the dead."""
+        for uid, items in gathered.items():
+            if uid not in dead:
+                self.send_in_parts(uid, items, message)
 
     def take(self) -> list[Effect]:
         """Hand out what has been asked for, in order."""

@@ -46,14 +46,16 @@ def covers_are_there(process: Process) -> None:
 
 
 def _owner_has_said_so(owner: OwnerMachine, row: ObjectRow) -> bool:
-    registered = [token for token in row.tokens or () if token not in owner.ledger.unsaid]
+    registered = [
+        token for token in row.tokens or () if token not in owner.ledger.tokens.unsaid
+    ]
     return bool(registered) and not row.lacks_token()
 
 
 def _rests_on_something(process: Process, object_id: bytes) -> bool:
     """Whether a cover is there, or whoever must wait for the registration is."""
     owner = process.owner
-    waiting = owner.ledger.unsaid
+    waiting = owner.ledger.tokens.unsaid
     tokens = owner.rows[object_id].tokens or ()
     waits = [one for token in tokens if token in waiting for one in waiting[token][0]]
     if _is_at_its_owner(process, object_id):
@@ -70,7 +72,7 @@ def _is_at_its_owner(process: Process, object_id: bytes) -> bool:
     made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
     if made is None:
         return False
-    unsaid = process.owner.ledger.unsaid
+    unsaid = process.owner.ledger.tokens.unsaid
     known = {**(made.borrowers or {}), **(made.lineage_tokens or {})}
     tokens = process.owner.rows[object_id].tokens or ()
     revived = [token for token in tokens if token in unsaid and not unsaid[token][0]]

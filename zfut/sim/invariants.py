@@ -232,7 +232,7 @@ def _owner_is_empty(process: Process) -> None:
         "actors": owner.calls.actors.actors,
         "actors by worker": owner.calls.actors.by_worker,
         "calls that wait for registrations": owner.borrowing.missing,
-        "tokens that wait": owner.ledger.unsaid,
+        "tokens that wait": owner.ledger.tokens.unsaid,
         "values kept for what is in them": owner.ledger.kept,
         "calls given up": owner.calls.doomed,
         "holds for the dead": owner.mourning.held,

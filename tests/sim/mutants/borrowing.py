@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
 from zfut.core.executor.machine import ExecutorMachine
-from zfut.core.owner import tasks
+from zfut.core.owner import machine, tasks
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.covers import Covers, is_object
 from zfut.core.owner.ledger import Ledger
+from zfut.core.owner.records import ObjectRow
 from zfut.core.owner.tasks import Tasks
+from zfut.core.owner.tokens import Tokens
 from zfut.ids import PROC_BYTES, TASK_BYTES
 from zfut.wire import messages as m
 from zfut.wire.specs import OK, Stored
@@ -36,14 +39,14 @@ def value_goes_before_what_is_in_it_is_covered(patch: pytest.MonkeyPatch) -> Non
     def mutant(self: Borrowing, object_id: bytes, row: Any) -> None:
         self._ledger.covers.take(object_id)
         if row.owner is not None:
-            self._ledger.release_borrowed(object_id, row)
+            self._tokens.let_go(object_id, row)
 
     patch.setattr(Borrowing, "_cover_ended", mutant)
 
 
 @caught_by(seeds=EARLY)
 def token_is_never_given_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "release_token", nothing)
+    patch.setattr(Tokens, "release", nothing)
 
 
 @caught_by(seeds=EARLY)
@@ -101,7 +104,7 @@ def a_held_answer_brings_back_what_is_let_go(patch: pytest.MonkeyPatch) -> None:
 @caught_by(scenario="call_that_leads_back_keeps_an_argument")
 @caught_by(scenario="actor_that_calls_itself_keeps_an_argument")
 def a_registration_under_way_is_trusted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Ledger, "is_unsure", lambda *_: False)
+    patch.setattr(Tokens, "is_unsure", lambda *_: False)
 
 
 @caught_by(scenario="large_put_of_a_dead_owner_read_again")
@@ -225,7 +228,7 @@ def the_memory_of_a_discarded_result_stays_taken(patch: pytest.MonkeyPatch) -> N
     def mutant(self: Ledger, value: Any) -> None:
         for ref in value.refs:
             if ref.token:
-                self.release_token(ref.owner.uid, ref.object_id, ref.token)
+                self.tokens.release(ref.owner.uid, ref.object_id, ref.token)
 
     patch.setattr(Ledger, "discard", mutant)
 
@@ -245,3 +248,56 @@ def watched_one_turn_after_its_first_use(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Ledger, "watch", watch)
     patch.setattr(Ledger, "flush", flush)
+
+
+@caught_by(scenario="used_again_beside_its_lineage")
+def a_token_for_lineage_is_a_registration(patch: pytest.MonkeyPatch) -> None:
+    def mutant(_: Tokens, _id: bytes, row: ObjectRow, token: bytes) -> None:
+        row.tokens = [*(row.tokens or ()), token]
+        row.downgraded = False
+
+    patch.setattr(Tokens, "add", mutant)
+
+
+@caught_by(scenario="kept_value_leaves_lineage")
+def what_is_kept_goes_with_its_lineage(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.forget
+
+    def mutant(self: Ledger, object_id: bytes, row: ObjectRow) -> Any:
+        kept, self.kept = self.kept, {}
+        found = right(self, object_id, row)
+        self.kept = kept
+        return found
+
+    patch.setattr(Ledger, "forget", mutant)
+
+
+@caught_by(scenario="kept_unread_until_its_owner_died")
+def what_the_dead_acknowledged_is_a_claim(patch: pytest.MonkeyPatch) -> None:
+    def mutant(self: Borrowing, stored: Stored, cover: bytes) -> None:
+        self.arrive(((stored.object_id, stored.owner),), cover)
+        row = self._ledger.objects.rows[stored.object_id]
+        row.views += 1
+        self._ledger.note_place(row, stored)
+
+    patch.setattr(Borrowing, "view", mutant)
+
+
+@caught_by(scenario="revived_by_one_who_dies")
+def what_the_dead_had_as_lineage_goes_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        ObjectRow, "is_lent_to", lambda row, uid: uid in (row.borrowers or {}).values()
+    )
+
+
+@caught_by(scenario="answered_before_it_was_downgraded")
+def an_answer_from_before_counts(patch: pytest.MonkeyPatch) -> None:
+    right = machine.on_ready
+
+    def mutant(ledger: Ledger, message: m.ObjectReady, payload: bytes) -> None:
+        row = ledger.objects.rows.get(message.object_id)
+        if row is not None:
+            message = replace(message, question=row.question)
+        right(ledger, message, payload)
+
+    patch.setattr(machine, "on_ready", mutant)

@@ -99,7 +99,7 @@ class Telling:
                 text = f"it is queued in process {short(me)} behind {place + len(ahead)} calls"
                 return Cause(text, ahead)
         if task_id in self._executor.held:
-            waiting = self._owner.ledger.unsaid.values()
+            waiting = self._owner.ledger.tokens.unsaid.values()
             owners = dict.fromkeys(owner for waits, owner in waiting if task_id in waits)
             names = ", ".join(short(owner) for owner in owners)
             text = f"it has run; its answer waits until {names} has registered what it keeps"

@@ -31,6 +31,7 @@ class Borrowing:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._tokens = ledger.tokens
         self.void: dict[bytes, None] = {}  # calls whose caller died: they cover nothing
         self.missing: dict[bytes, int] = {}
         self.settled: list[bytes] = []
@@ -62,7 +63,7 @@ class Borrowing:
             if row is None:
                 row = self._ledger.row_of(object_id, owner)
             row.local += 1
-            if row.owner is None or self._ledger.is_known(row):
+            if row.owner is None or self._tokens.is_known(row):
                 continue
             if cover and cover not in self.void and cover[:PROC_BYTES] not in self._ledger.dead:
                 covered.append(object_id)
@@ -128,7 +129,7 @@ class Borrowing:
     def _secure(self, object_id: bytes, row: ObjectRow, waits: bytes) -> None:
         if row.lacks_token():
             self._register(object_id, row, waits)
-        elif row.tokens and row.needed() and self._ledger.is_unsure(row):
+        elif row.tokens and row.needed() and self._tokens.is_unsure(row):
             self._wait_for(row.tokens[-1], waits)  # the registration is under way
 
     def claim(self, object_ids: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
@@ -142,8 +143,8 @@ class Borrowing:
             row = self._ledger.objects.rows.get(object_id)
             if row is None or not row.lacks_token():
                 continue
-            token = self._ledger.mint_token()
-            self._ledger.add_token(object_id, row, token)
+            token = self._tokens.mint()
+            self._tokens.add(object_id, row, token)
             retained.append((object_id, token))
             self._note_lineage(object_id, row)
         return tuple(retained)
@@ -152,7 +153,7 @@ class Borrowing:
         """A result for ``to`` holds this reference: protect it for its new holder."""
         if owner.uid == to != self._ledger.uid:
             return RefInfo(object_id, owner)  # it holds what it gave the call until the answer
-        token = self._ledger.mint_token()
+        token = self._tokens.mint()
         row = self._ledger.row_of(object_id, owner)
         if row.owner is None:
             self._add_borrower(row, token, to)
@@ -168,8 +169,8 @@ class Borrowing:
 
     def _register(self, object_id: bytes, row: ObjectRow, waits: bytes) -> None:
         assert row.owner is not None
-        token = self._ledger.mint_token()
-        self._ledger.add_token(object_id, row, token)
+        token = self._tokens.mint()
+        self._tokens.add(object_id, row, token)
         self._await(token, waits, row.owner.uid)
         key = (row.owner.uid, self._ledger.uid)
         self._to_register.setdefault(key, []).append((object_id, token))
@@ -181,14 +182,14 @@ class Borrowing:
             self._for_lineage.append((object_id, row))
 
     def _await(self, token: bytes, waits: bytes, owner: bytes) -> None:
-        self._ledger.unsaid[token] = (), owner
+        self._tokens.unsaid[token] = (), owner
         self._wait_for(token, waits)
 
     def _wait_for(self, token: bytes, waits: bytes) -> None:
         if not waits:
             return
-        others, owner = self._ledger.unsaid[token]
-        self._ledger.unsaid[token] = (*others, waits), owner
+        others, owner = self._tokens.unsaid[token]
+        self._tokens.unsaid[token] = (*others, waits), owner
         self.missing[waits] = self.missing.get(waits, 0) + 1
 
     def on_registered(self, message: m.BorrowsRegistered) -> None:
@@ -197,7 +198,7 @@ class Borrowing:
             self._acknowledged(token)
 
     def _acknowledged(self, token: bytes) -> None:
-        for waits in self._ledger.unsaid.pop(token, ((), b""))[0]:
+        for waits in self._tokens.unsaid.pop(token, ((), b""))[0]:
             self.missing[waits] -= 1
             if not self.missing[waits]:
                 del self.missing[waits]
@@ -214,7 +215,7 @@ class Borrowing:
 
     def owner_died(self, owner: bytes) -> None:
         """What ``owner`` will never acknowledge is claimed, or holds nothing up."""
-        asked = {token: b"" for token, (_, uid) in self._ledger.unsaid.items() if uid == owner}
+        asked = {token: b"" for token, (_, uid) in self._tokens.unsaid.items() if uid == owner}
         if not asked:
             return
         for object_id, row in self._ledger.objects.rows.items():
@@ -235,8 +236,11 @@ class Borrowing:
                 continue
             pieces.append((value.offset, value.size_bytes))
             tokens.append(token)
-            if token in self._ledger.unsaid:
-                self._ledger.unsaid[token] = (self._ledger.unsaid[token][0], self._ledger.node)
+            if token in self._tokens.unsaid:
+                self._tokens.unsaid[token] = (
+                    self._tokens.unsaid[token][0],
+                    self._ledger.node,
+                )
         if pieces:
             self._numbers += 1
             self.claims[self._numbers] = tokens
@@ -323,7 +327,7 @@ class Borrowing:
             row = self._ledger.objects.rows.get(object_id)
             kept = [*self._ledger.kept.get(object_id, ()), *((row,) if row is not None else ())]
             if not any(token in (held.tokens or ()) for held in kept):
-                self._ledger.release_token(owner, object_id, token)
+                self._tokens.release(owner, object_id, token)
 
     # ---------------------------------------------------------------- settling
 
@@ -377,13 +381,13 @@ class Borrowing:
 
     def _let_go(self, object_id: bytes, row: ObjectRow) -> None:
         if not row.in_use():  # it may have come into use again
-            self._ledger.release_borrowed(object_id, row)
+            self._tokens.let_go(object_id, row)
 
     def _needs_cover(self, object_id: bytes) -> bool:
         row = self._ledger.objects.rows.get(object_id)
         if row is None or row.owner is None or not row.needed():
             return False
-        return row.lacks_token() or self._ledger.is_unsure(row)
+        return row.lacks_token() or self._tokens.is_unsure(row)
 
     def flush(self) -> None:
         """Send the registrations that were gathered."""

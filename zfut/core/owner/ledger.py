@@ -13,9 +13,8 @@ machine settles.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 from zfut.config import Config
 from zfut.core.effects import ITEMS_AT_ONCE, Complete, Outbox
@@ -37,6 +36,7 @@ from zfut.core.owner.records import (
     Task,
     Wait,
 )
+from zfut.core.owner.tokens import Tokens
 from zfut.core.owner.withheld import Withheld
 from zfut.wire import messages as m
 from zfut.wire.specs import Address, RefInfo, Stored, Value
@@ -62,21 +62,17 @@ class Ledger:
         self.unblocked: deque[tuple[Task, bytes | None]] = deque()
         self.handles_gone: list[bytes] = []
         self.covers = Covers()
-        self.unsaid: dict[bytes, tuple[tuple[bytes, ...], bytes]] = {}
-        """Tokens of ours that were not acknowledged: what waits for that, and who is asked."""
+        self.tokens = Tokens(uid, self.dead, self.out)
         self.uncovered: list[tuple[bytes, ObjectRow]] = []
         self.kept: dict[bytes, list[ObjectRow]] = {}  # gone, but for what was in them
         self.watched: dict[bytes, None] = {uid: None, node: None}
         self._to_watch: list[bytes] = []
         self._to_locate: dict[bytes, list[bytes]] = {}
-        self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        self._to_downgrade: dict[bytes, dict[bytes, list[bytes]]] = {}  # by owner, object
         self._to_free: dict[bytes, list[int]] = {}
         self._to_unclaim: list[int] = []  # what the node keeps for us
         self.inner: dict[bytes, tuple[RefInfo, ...]] = {}  # in small values of others
         self.falling: deque[tuple[bytes, bytes]] = deque()
         self.let_out = 0  # from values, since the machine settled, and what is falling
-        self._tokens = 0
         self._question = 1
 
     # ---------------------------------------------------------------- names
@@ -86,11 +82,6 @@ class Ledger:
         if uid not in self.watched:
             self.watched[uid] = None
             self._to_watch.append(uid)
-
-    def mint_token(self) -> bytes:
-        """Name a registration; never used twice."""
-        self._tokens += 1
-        return self.uid + self._tokens.to_bytes(8, "big")
 
     def row_of(self, object_id: bytes, owner: Address) -> ObjectRow:
         """Return the row of an object that a reference names, made if we only borrow it."""
@@ -144,30 +135,8 @@ class Ledger:
         row = self.row_of(object_id, owner)
         row.submitted += 1
         if row.downgraded:
-            self.revive(object_id, row)
+            self.tokens.revive(object_id, row)
         return row
-
-    def revive(self, object_id: bytes, row: ObjectRow) -> None:
-        """A borrowed object of which we only kept how to make it is used again."""
-        assert row.owner is not None
-        row.downgraded = False
-        unsaid = self._to_downgrade.get(row.owner.uid)
-        if unsaid is not None and unsaid.pop(object_id, None) is not None:
-            return  # its owner has not heard that only lineage needed it
-        if row.owner.uid not in self.dead:
-            items = tuple((object_id, token) for token in row.tokens or ())
-            for token in row.tokens or ():
-                self.unsaid.setdefault(token, ((), row.owner.uid))
-            self.out.send(row.owner.uid, m.ReviveBorrows(items))
-
-    def is_unsure(self, row: ObjectRow) -> bool:
-        """Whether we have asked to be registered, and no owner has said so."""
-        unsaid, tokens = self.unsaid, row.tokens
-        return bool(unsaid and tokens) and all(token in unsaid for token in tokens or ())
-
-    def is_known(self, row: ObjectRow) -> bool:
-        """Whether the owner of a borrowed object has said that it keeps the value for us."""
-        return bool(row.tokens) and not row.downgraded and not self.is_unsure(row)
 
     def hold_deps(self, task: Task) -> tuple[list[bytes], bytes | None]:
         """Hold what a call takes as values. Returns what it waits for, and the first failure."""
@@ -225,19 +194,10 @@ class Ledger:
     def _take_token(self, object_id: bytes, row: ObjectRow, token: bytes) -> None:
         """We were registered for an answer's sake; one registration will do."""
         assert row.owner is not None
-        if self.is_known(row):
-            self.release_token(row.owner.uid, object_id, token)
+        if self.tokens.is_known(row):
+            self.tokens.release(row.owner.uid, object_id, token)
         else:
-            self.add_token(object_id, row, token)
-
-    def add_token(self, object_id: bytes, row: ObjectRow, token: bytes) -> None:
-        """Its owner keeps the value for us by this name; what stood for lineage alone goes back."""
-        assert row.owner is not None
-        if row.downgraded:
-            for old in row.tokens or ():
-                self.release_token(row.owner.uid, object_id, old)
-            row.tokens, row.downgraded = None, False
-        row.tokens = [*(row.tokens or ()), token]
+            self.tokens.add(object_id, row, token)
 
     def release(self, object_id: bytes, row: ObjectRow) -> None:
         """Nothing holds the object any more."""
@@ -263,7 +223,7 @@ class Ledger:
         if object_id in self.covers.held or object_id in self.kept:
             self.uncovered.append((object_id, row))
         elif row.owner is not None:
-            self.release_borrowed(object_id, row)
+            self.tokens.let_go(object_id, row)
         return self.forget_value(row)
 
     def take_uncovered(self) -> dict[bytes, list[ObjectRow]]:
@@ -334,23 +294,6 @@ class Ledger:
             self.release(object_id, row)
         self.let_out = len(self.falling)
 
-    def release_borrowed(self, object_id: bytes, row: ObjectRow) -> None:
-        """Tell the owner that we use its object no more, or only as lineage."""
-        assert row.owner is not None
-        if row.lineage:
-            if row.tokens and not row.downgraded and row.owner.uid not in self.dead:
-                self._to_downgrade.setdefault(row.owner.uid, {})[object_id] = row.tokens
-                row.downgraded = True
-                row.question = 0  # what is under way to us may have gone by then
-        else:
-            for token in row.tokens or ():
-                self.release_token(row.owner.uid, object_id, token)
-
-    def release_token(self, owner: bytes, object_id: bytes, token: bytes) -> None:
-        """Give a registration back to the owner of the object."""
-        if owner not in self.dead:
-            self._to_release.setdefault(owner, []).append((object_id, token))
-
     def free_memory(self, stored: Stored) -> None:
         """A value in the arena is not needed: its writer may use the memory again."""
         if stored.creator == self.uid:
@@ -405,7 +348,7 @@ class Ledger:
         for ref in value.refs:
             if ref.token:
                 self.watch(ref.owner.uid)
-                self.release_token(ref.owner.uid, ref.object_id, ref.token)
+                self.tokens.release(ref.owner.uid, ref.object_id, ref.token)
 
     # ---------------------------------------------------------------- asking and answering
 
@@ -436,14 +379,13 @@ class Ledger:
             self.out.send(self.node, m.Watch(tuple(self._to_watch)))
             self._to_watch.clear()
         if self._to_locate:
-            self._send_each(self._to_locate, partial(m.LocateObjects, question=self._question))
+            locate = partial(m.LocateObjects, question=self._question)
+            self.out.send_each(self._to_locate, locate, self.dead)
+            self._to_locate.clear()
             self._question += 1
         if self._to_free or self._to_unclaim:
             self._flush_frees()
-        if self._to_downgrade:  # after the registrations that it may name
-            self._send_each(self._downgrades(), m.DowngradeBorrows)
-        if self._to_release:
-            self._send_each(self._to_release, m.ReleaseBorrows)
+        self.tokens.flush()
         if self.memory.waiting or self.memory.scarce or self.memory.withdrawn:
             self._share_memory()
 
@@ -472,24 +414,6 @@ class Ledger:
         if self._to_unclaim:
             self.out.send_in_parts(self.node, self._to_unclaim, m.FreeClaimed)
             self._to_unclaim = []
-
-    def _downgrades(self) -> dict[bytes, list[tuple[bytes, bytes]]]:
-        unsaid, self._to_downgrade = self._to_downgrade, {}
-        return {
-            owner: [
-                (object_id, token) for object_id, tokens in objects.items() for token in tokens
-            ]
-            for owner, objects in unsaid.items()
-            if objects
-        }
-
-    def _send_each(
-        self, gathered: dict[bytes, list[Any]], message: Callable[[tuple[Any, ...]], m.Message]
-    ) -> None:
-        for uid, items in gathered.items():
-            if uid not in self.dead:
-                self.out.send_in_parts(uid, items, message)
-        gathered.clear()
 
     def check(self) -> None:
         """Assert the tables' invariants."""

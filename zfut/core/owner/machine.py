@@ -464,7 +464,7 @@ class OwnerMachine:
             yield from (ref.owner.uid for ref in refs)
         for actor in self.calls.actors.actors.values():
             yield from named_in_actor(actor)
-        yield from (owner for _, owner in self.ledger.unsaid.values())
+        yield from (owner for _, owner in self.ledger.tokens.unsaid.values())
         yield from self.tasks.submission.by_worker
         yield from self.calls.doomed
         yield from self.lives.leaving

@@ -97,7 +97,7 @@ class Mourning:
         del self.opening[task_id]
         for _, _, awaited in self.answers:
             if task_id in awaited:
-                awaited.update(dict.fromkeys(self._ledger.unsaid))
+                awaited.update(dict.fromkeys(self._ledger.tokens.unsaid))
 
     def ended(self, task_id: bytes) -> None:
         """Such a call ended."""
@@ -108,12 +108,12 @@ class Mourning:
 
     def owe(self, dead: bytes, fence: int) -> None:
         """The node waits for our answer to the notice of a death."""
-        awaited = dict.fromkeys((*self._ledger.unsaid, *self.opening))
+        awaited = dict.fromkeys((*self._ledger.tokens.unsaid, *self.opening))
         self.answers.append((dead, fence, awaited))
 
     def settle(self) -> None:
         """Answer in order, as far as arguments are open and registrations acknowledged."""
-        waiting, opening = self._ledger.unsaid, self.opening
+        waiting, opening = self._ledger.tokens.unsaid, self.opening
         while self.answers:
             dead, fence, awaited = self.answers[0]
             if any(name in waiting or name in opening for name in awaited):

@@ -76,7 +76,7 @@ class Recovery:
             self._ledger.fail_row(row, self._ledger.owner_died(object_id, owner.uid))
             return
         if row.downgraded:
-            self._ledger.revive(object_id, row)
+            self._ledger.tokens.revive(object_id, row)
         self._ledger.locate(object_id, row)
 
     def drop_excess(self) -> None:
