@@ -314,11 +314,10 @@ class ExecutorMachine:
 
     def wake_at(self) -> int | None:
         """When a wait will have lasted long enough."""
-        own = 0 if self.blocked else self.blocked_at
         aside = self.aside.due_at
-        if aside and own:
-            return min(own, aside)
-        return own or aside or None
+        if not self.blocked_at or self.blocked:
+            return aside or None
+        return min(self.blocked_at, aside) if aside else self.blocked_at
 
     # ---------------------------------------------------------------- answers
 

@@ -39,6 +39,7 @@ class Borrowing:
         self._numbers = 0
         self._for_lineage: list[tuple[bytes, ObjectRow]] = []
         self._to_register: dict[tuple[bytes, bytes], list[tuple[bytes, bytes]]] = {}
+        self.gathered = (self._to_register, self._for_lineage)  # what ``flush`` is for
 
     # ---------------------------------------------------------------- borrower side
 

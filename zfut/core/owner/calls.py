@@ -138,7 +138,8 @@ class Calls:
     def settle(self) -> None:
         """Send every call that may go."""
         while self.actors.dirty:
-            dirty, self.actors.dirty = self.actors.dirty, []
+            dirty = self.actors.dirty[:]
+            self.actors.dirty.clear()
             for actor in dirty:
                 actor.dirty = False
                 if actor.state == "alive":

@@ -74,6 +74,7 @@ class Ledger:
         self.falling: deque[tuple[bytes, bytes]] = deque()
         self.let_out = 0  # from values, since the machine settled, and what is falling
         self._question = 1
+        self._unsent = (self._to_watch, self._to_locate, self._to_free, self._to_unclaim)
 
     # ---------------------------------------------------------------- names
 
@@ -375,6 +376,14 @@ class Ledger:
 
     def flush(self) -> None:
         """Send what has been gathered for others."""
+        if any(self._unsent):
+            self._flush()
+        if any(self.tokens.gathered):
+            self.tokens.flush()
+        if self.memory.waiting or self.memory.scarce or self.memory.withdrawn:
+            self._share_memory()
+
+    def _flush(self) -> None:
         if self._to_watch:
             self.out.send(self.node, m.Watch(tuple(self._to_watch)))
             self._to_watch.clear()
@@ -385,9 +394,6 @@ class Ledger:
             self._question += 1
         if self._to_free or self._to_unclaim:
             self._flush_frees()
-        self.tokens.flush()
-        if self.memory.waiting or self.memory.scarce or self.memory.withdrawn:
-            self._share_memory()
 
     def _share_memory(self) -> None:
         """What is free here serves those who wait here first, then others."""
@@ -413,7 +419,7 @@ class Ledger:
         self._to_free.clear()
         if self._to_unclaim:
             self.out.send_in_parts(self.node, self._to_unclaim, m.FreeClaimed)
-            self._to_unclaim = []
+            self._to_unclaim.clear()
 
     def check(self) -> None:
         """Assert the tables' invariants."""

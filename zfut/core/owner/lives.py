@@ -303,7 +303,8 @@ class Lives:
 
     def handles_gone(self) -> None:
         """Last handles were dropped here: actors of ours end, others' are forgotten."""
-        gone, self._ledger.handles_gone = self._ledger.handles_gone, []
+        gone = self._ledger.handles_gone[:]
+        self._ledger.handles_gone.clear()
         for object_id in gone:
             actor = self._actors.actors.get(object_id[:-4])
             if actor is None:

@@ -64,6 +64,9 @@ class OwnerMachine:
         self._deaths: list[m.ProcessDied] = []
         self._audits: list[tuple[bytes, m.AuditBorrows]] = []
         self._asked: dict[int, bytes] = {}  # the actor that a question announced, if any
+        ledger = self.ledger
+        self._due = ledger.unblocked, ledger.handles_gone, ledger.withheld.due, ledger.uncovered
+        self._dirty = (*self._due, self.calls.actors.dirty, self.tasks.submission.dirty)
 
     # ---------------------------------------------------------------- the doors
 
@@ -96,16 +99,13 @@ class OwnerMachine:
         if ledger.let_out:
             ledger.fall()
         while True:
-            self._settle_tables(now)
+            if any(self._dirty):
+                self._settle_tables(now)
             if ledger.lineage.bytes > self._lineage_max:
                 self.recovery.drop_excess()
-            self.borrowing.flush()
-            if not (
-                ledger.unblocked
-                or ledger.handles_gone
-                or ledger.withheld.due
-                or ledger.uncovered
-            ):
+            if any(self.borrowing.gathered):
+                self.borrowing.flush()
+            if not any(self._due):
                 break
         if ledger.backlog.waits:
             ledger.backlog.settle()

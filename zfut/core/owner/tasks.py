@@ -294,7 +294,8 @@ class Tasks:
         if submission.hurried:
             submission.start_clocks(now)
         while submission.dirty:
-            keys, submission.dirty = submission.dirty, []
+            keys = submission.dirty[:]
+            submission.dirty.clear()
             for key in keys:
                 key.dirty = False
                 self._settle_key(key, now)

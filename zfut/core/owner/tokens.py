@@ -30,6 +30,7 @@ class Tokens:
         """Those that were not acknowledged: what waits for that, and who is asked."""
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_downgrade: dict[bytes, dict[bytes, list[bytes]]] = {}  # by owner, object
+        self.gathered = (self._to_release, self._to_downgrade)  # what ``flush`` is for
 
     def mint(self) -> bytes:
         """Name a registration; never used twice."""
@@ -88,16 +89,16 @@ class Tokens:
         """Send what was gathered, after the registrations that it may name."""
         if self._to_downgrade:
             self._out.send_each(self._downgrades(), m.DowngradeBorrows, self._dead)
+            self._to_downgrade.clear()
         if self._to_release:
             self._out.send_each(self._to_release, m.ReleaseBorrows, self._dead)
             self._to_release.clear()
 
     def _downgrades(self) -> dict[bytes, list[tuple[bytes, bytes]]]:
-        unsent, self._to_downgrade = self._to_downgrade, {}
         return {
             owner: [
                 (object_id, token) for object_id, tokens in objects.items() for token in tokens
             ]
-            for owner, objects in unsent.items()
+            for owner, objects in self._to_downgrade.items()
             if objects
         }
