@@ -202,7 +202,8 @@ def test_a_chain_goes_on_through_whatever_waits_however_it_waits(kind: str, how:
     name, call = CALLS[kind]
     actor, ref = call(how)
     told = until(
-        lambda: "unicorn" in (text := ref.explain()) and text, "what it waits for is told"
+        lambda: "needs unicorn" in (text := ref.explain()) and text,
+        "what it waits for is told",
     )
     runs, made = told.splitlines()[-2:]
     thread = how == "thread" and kind != "coroutine"
@@ -242,7 +243,7 @@ def test_two_actors_that_call_each_other_are_seen_to() -> None:
 
 def test_a_late_get_carries_the_chain_of_the_first_few_and_says_how_many_more() -> None:
     refs = [plain.remote("get"), *[never.remote() for _ in range(4)]]
-    until(lambda: "unicorn" in refs[0].explain(), "the task waits")
+    until(lambda: "needs unicorn" in refs[0].explain(), "the task waits")
     for wanted in (refs, refs[:1]):
         with pytest.raises(GetTimeoutError) as late:
             zfut.get(wanted, timeout=1)

@@ -26,7 +26,7 @@ from zfut.core.owner.records import (
     Task,
 )
 from zfut.core.owner.tasks import Tasks
-from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, short
+from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, is_program, short
 from zfut.wire.specs import Demand, Stored
 
 
@@ -186,6 +186,23 @@ class Why:
             return Cause(f"{text}: {actor.lease.why}")
         return Cause(text, [self._workers(creation)])
 
+    # ---------------------------------------------------------------- the dead
+
+    def obituary(self, uid: bytes, why: str) -> str:
+        """Say how a process ended, and who it was, as far as is known here."""
+        who = self._who(uid)
+        return f"it was {who}, {why}" if who else why
+
+    def _who(self, uid: bytes) -> str:
+        for actor in self._actors.actors.values():
+            if actor.worker == uid and (name := _class_of(actor)):
+                return f"actor {name}"
+        lease = self._tasks.submission.by_worker.get(uid)
+        if lease is not None and lease.in_flight:
+            task = next(iter(lease.in_flight.values()))
+            return f"the worker of {task.template.name}()"
+        return "a program" if is_program(uid) else ""
+
     # ---------------------------------------------------------------- memory
 
     def with_room(self, cause: Cause) -> Cause:
@@ -254,6 +271,14 @@ def read_wanted(name: bytes) -> Demand:
 def counted(number: int, what: str) -> str:
     """Say how many there are: 1 task, 2 tasks."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _class_of(actor: Actor) -> str:
+    """Name the class of an actor: ours, or one that has calls of ours."""
+    if actor.creation is not None and actor.creation.creation is not None:
+        return actor.creation.creation.class_name
+    call = next(iter((*actor.sent.values(), *actor.queue)), None)
+    return call.template.name.partition(".")[0] if call is not None else ""
 
 
 def _withheld(row: ObjectRow) -> str:
