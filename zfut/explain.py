@@ -2,9 +2,10 @@
 
     3f20001c is made by train(), which was sent to worker 0004a1b2
       it runs in process 0004a1b2 and waits there for others
-        a1b20007 is made by load(), which waits for a worker (CPU:1); 3 are queued for one, ...
+        a1b20007 is made by load(), which waits for a worker (CPU:1); 3 tasks queued, ...
+          node 700a79af has CPU 0 of 2 free; lent 41 s ago to actor Counter, process ...
 
-Every line comes from the tables of the process that knows; see ``zfut.core.owner.why``.
+Every line comes from the tables of the process, or the node, that knows; see ``zfut.core.owner.why``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from zfut.causes import size_text
 from zfut.core import events as e
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.why import Cause, Question, counted, read_answer, read_wanted
@@ -155,7 +157,7 @@ def _workers(session: Asker, question: Question, within_s: float) -> Cause:
     free, total = said["available"], said["total"]
     lacking = [kind for kind, amount in kinds.items() if free.get(kind, 0) < amount]
     have = ", ".join(
-        f"{kind} {free.get(kind, 0):g} of {total.get(kind, 0):g} free"
+        f"{kind} {_amount(kind, free)} of {_amount(kind, total)} free"
         for kind in lacking or kinds
     )
     texts = [f"node {said['node'][:8]} has {have or 'what it takes'}"]
@@ -169,6 +171,11 @@ def _workers(session: Asker, question: Question, within_s: float) -> Cause:
     if len(said["waiting"]) > 1:
         texts.append(f"{len(said['waiting'])} requests wait there")
     return Cause("; ".join(texts))
+
+
+def _amount(kind: str, table: dict[str, float]) -> str:
+    amount = table.get(kind, 0)
+    return size_text(int(amount)) if kind == "memory" else f"{amount:g}"
 
 
 def _processes(said: dict[str, Any]) -> str:
