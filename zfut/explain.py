@@ -2,9 +2,10 @@
 
     3f20001c is made by train(), which was sent to worker 0004a1b2
       it runs in process 0004a1b2 and waits there for others
-        a1b20007 is made by load(), which waits for a worker (CPU:1); 3 are queued for one, ...
+        a1b20007 is made by load(), which waits for a worker (CPU:1); 3 tasks queued, ...
+          node 700a79af has CPU 0 of 2 free; lent 41 s ago to actor Counter, process ...
 
-Every line comes from the tables of the process that knows; see ``zfut.core.owner.why``.
+Every line comes from the tables of the process, or the node, that knows; see ``zfut.core.owner.why``.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from zfut.causes import size_text
 from zfut.core import events as e
 from zfut.core.owner.machine import OwnerMachine
-from zfut.core.owner.why import Cause, Question, read_answer
-from zfut.ids import short
+from zfut.core.owner.why import Cause, Question, counted, read_answer, read_wanted
+from zfut.ids import TASK_UNITS, short
 from zfut.waiting import Pending
 from zfut.wire import messages as m
 
@@ -33,6 +35,9 @@ LINES_MAX = 40
 
 END_LINES = 3
 LINKS_MAX = 10_000
+
+HOLDERS_MAX = 4
+"""So many of those are named who have what a request waits for."""
 
 
 class Asker(Protocol):
@@ -62,7 +67,7 @@ def explain(session: Asker, *names: bytes, within_s: float | None = None) -> str
         indent, question = stack.pop()
         pad = "  " * indent
         if question in seen:
-            lines.append(f"{pad}{short(question.name)}: see above")
+            lines.append(f"{pad}{_title(question)}: see above")
             continue
         seen[question] = None
         left = ANSWER_S if deadline is None else deadline - time.monotonic()
@@ -97,6 +102,11 @@ def _end_of_chain(
     return [f"... {skipped} more, and then" if skipped else "...", *told]
 
 
+def _title(question: Question) -> str:
+    at_node = question.kind in ("room", "workers")
+    return f"the node's {question.kind}" if at_node else short(question.name)
+
+
 def ask(session: Asker, question: Question, within_s: float = ANSWER_S) -> Cause:
     """Put one question to the process that can answer it."""
     if question.to == session.uid:
@@ -104,6 +114,8 @@ def ask(session: Asker, question: Question, within_s: float = ANSWER_S) -> Cause
             return read_answer(session.owner.told(question.kind, question.name))
     if question.kind == "room":
         return _room(session, question, within_s)
+    if question.kind == "workers":
+        return _workers(session, question, within_s)
     if question.to in session.owner.ledger.dead:
         return Cause(f"process {short(question.to)} is dead")
     said = _ask(session, question, within_s)
@@ -134,6 +146,65 @@ def _room(session: Asker, question: Question, within_s: float) -> Cause:
             text += f"; smaller requests that came later got {one['passed']} bytes"
         texts.append(text)
     return Cause("; ".join(texts))
+
+
+def _workers(session: Asker, question: Question, within_s: float) -> Cause:
+    """Say what the node has of what a request asks for, and who has the rest."""
+    said = _ask_node(session, within_s)
+    if said is None:
+        return Cause(f"the node did not answer within {within_s:.2g} s")
+    kinds = {kind: amount / TASK_UNITS for kind, amount in read_wanted(question.name)}
+    free, total = said["available"], said["total"]
+    lacking = [kind for kind, amount in kinds.items() if free.get(kind, 0) < amount]
+    have = ", ".join(
+        f"{kind} {_amount(kind, free)} of {_amount(kind, total)} free"
+        for kind in lacking or kinds
+    )
+    texts = [f"node {said['node'][:8]} has {have or 'what it takes'}"]
+    if not lacking:
+        texts.append(_processes(said))
+    holders = [one for one in said["workers"] if _has_any(one, lacking)]
+    holders.sort(key=lambda one: -one["lent_s"])
+    texts += [_lent(one, said) for one in holders[:HOLDERS_MAX]]
+    if len(holders) > HOLDERS_MAX:
+        texts.append(f"and {len(holders) - HOLDERS_MAX} more are lent")
+    if len(said["waiting"]) > 1:
+        texts.append(f"{len(said['waiting'])} requests wait there")
+    return Cause("; ".join(texts))
+
+
+def _amount(kind: str, table: dict[str, float]) -> str:
+    amount = table.get(kind, 0)
+    return size_text(int(amount)) if kind == "memory" else f"{amount:g}"
+
+
+def _processes(said: dict[str, Any]) -> str:
+    """Say what a request waits for that could be met: it needs a process alone."""
+    if said["starting"]:
+        return f"{counted(said['starting'], 'worker')} being started"
+    if said["draining"]:
+        return f"it is being stopped: {said['draining']}"
+    plain = sum(1 for one in said["workers"] if not one["actor"] and one["state"] != "leaving")
+    return f"no worker is free: {plain} live, the most there may be is {said['workers_max']}"
+
+
+def _has_any(worker: dict[str, Any], lacking: list[str]) -> bool:
+    if not lacking:
+        return bool(worker["owner"]) and not worker["actor"]
+    return any(kind in worker["holds"] for kind in lacking)
+
+
+def _lent(worker: dict[str, Any], said: dict[str, Any]) -> str:
+    """Name a worker, and what it was lent for, to whom and when."""
+    process = f"{worker['id']} (pid {worker['pid']})"
+    if not worker["owner"]:
+        return f"worker {process} has not ended yet"
+    ago = f"lent {worker['lent_s']:.0f} s ago"
+    pids = {one["uid"]: f"program {one['pid']}" for one in said["drivers"]}
+    by = pids.get(worker["owner"], f"process {short(bytes.fromhex(worker['owner']))}")
+    if worker["actor"]:
+        return f"{ago} to actor {worker['runs']}, process {process}, of {by}"
+    return f"{ago} to {worker['runs']}() of {by}, worker {process}"
 
 
 def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]] | None:

@@ -265,7 +265,8 @@ class Waits(Values):
             lease = actor.lease if actor is not None else None
             if lease is not None and not lease.worker:
                 demand = actor.creation.template.demand if actor and actor.creation else ()
-                return f"waits for its actor, which waits for a worker ({amounts(demand)})"
+                waits = f"a node: {lease.why}" if lease.why else f"a worker ({amounts(demand)})"
+                return f"waits for its actor, which waits for {waits}"
             return "waits for its actor to be created"
         if actor.state == "restarting":
             return "waits for its actor, which is being restarted"

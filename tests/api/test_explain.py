@@ -18,6 +18,7 @@ import pytest
 
 import zfut
 from tests.cluster.leftovers import until
+from tests.cluster.programs import Processes, Program
 from zfut.errors import GetTimeoutError
 from zfut.explain import LINES_MAX
 
@@ -101,13 +102,13 @@ def test_what_waits_for_a_worker_an_actor_or_room(tmp_path: Path) -> None:
         def next(self) -> int:
             return 2
 
-    begun, until = fifo(tmp_path / "begun"), fifo(tmp_path / "until")
+    begun, end = fifo(tmp_path / "begun"), fifo(tmp_path / "end")
     actor = Busy.remote()
-    runs, queued = actor.work.remote(begun, until), actor.next.remote()
+    runs, queued = actor.work.remote(begun, end), actor.next.remote()
     begun.read_bytes()
     assert "sent to its actor" in runs.explain()
     assert "is queued in process" in queued.explain()
-    until.write_bytes(b"")
+    end.write_bytes(b"")
     assert zfut.get([runs, queued], timeout=WAIT_S) == [1, 2]
     impossible = add.options(resources={"unicorn": 1}).remote(1)
     zfut.wait([impossible], timeout=0.05)
@@ -115,8 +116,129 @@ def test_what_waits_for_a_worker_an_actor_or_room(tmp_path: Path) -> None:
     zfut.cancel(impossible)
     never = Busy.options(num_cpus=500).remote()
     call = never.next.remote()
-    assert "waits for a worker of its own (CPU:500)" in call.explain()
+    why = "needs CPU:500, this node has CPU:2"
+    until(lambda: f"a worker of its own (CPU:500): {why}" in call.explain(), "it never fits")
+    with pytest.raises(GetTimeoutError, match=f"its actor, which waits for a node: {why}"):
+        zfut.get(call, timeout=0)
     zfut.kill(never)
+
+
+@zfut.remote
+class Idle:
+    def pid(self) -> int:
+        return os.getpid()
+
+
+def test_a_task_behind_an_actor_says_who_has_the_cpus_and_what_is_free() -> None:
+    actor = Idle.options(num_cpus=2).remote()
+    pid = zfut.get(actor.pid.remote(), timeout=WAIT_S)
+    refs = [add.remote(1), add.remote(2)]
+    told = until(lambda: "node" in (text := refs[0].explain()) and text, "the node says")
+    task, node = told.splitlines()
+    assert task.endswith("waits for a worker (CPU:1); 2 tasks queued, we have none")
+    assert node.startswith("  node ")
+    assert "has CPU 0 of 2 free; lent " in node
+    assert f"(pid {pid}), of program {os.getpid()}" in node
+    assert "to actor Idle, process" in node
+    second = Idle.options(num_cpus=1).remote()
+    made = second.pid.remote()
+    told = until(lambda: "to actor Idle" in (text := made.explain()) and text, "it waits too")
+    assert "actor Idle waits for a worker of its own (CPU:1)" in told
+    assert "2 requests wait there" in told or "3 requests wait there" in told
+    with pytest.raises(GetTimeoutError, match="CPU 0 of 2 free; lent"):
+        zfut.get(refs[0], timeout=0.5)
+    zfut.kill(actor)
+    assert zfut.get(refs, timeout=WAIT_S) == [1, 2]
+    assert zfut.get(made, timeout=WAIT_S) != pid
+
+
+def test_a_task_behind_tasks_of_another_kind_says_what_they_are(tmp_path: Path) -> None:
+    begun, end = fifo(tmp_path / "begun"), fifo(tmp_path / "end")
+    holder = block.remote(begun, end)
+    begun.read_bytes()
+    ref = add.options(num_cpus=2).remote(1)
+    told = until(lambda: "node" in (text := ref.explain()) and text, "the node says")
+    assert "(CPU:2); 1 task queued, we have none" in told
+    assert "has CPU 1 of 2 free; lent " in told
+    assert f"to block() of program {os.getpid()}, worker " in told
+    end.write_bytes(b"")
+    assert zfut.get([holder, ref], timeout=WAIT_S) == [1, 1]
+
+
+def test_a_task_behind_another_program_names_that(base: Path, tmp_path: Path) -> None:
+    source = f"""
+    zfut.init(address="{Processes(base).directory}")
+
+    @zfut.remote
+    class Other:
+        def ping(self):
+            return 1
+
+    actor = Other.options(num_cpus=2).remote()
+    zfut.get(actor.ping.remote())
+    say("up")
+    hear()
+    """
+    other = Program(source, base, tmp_path / "other.py")
+    try:
+        assert other.line() == "up"
+        ref = add.remote(1)
+        told = until(lambda: "node" in (text := ref.explain()) and text, "the node says")
+        assert "to actor Other, process" in told
+        assert f"of program {other.pid}" in told
+        other.tell()
+        assert other.wait() == 0
+        assert zfut.get(ref, timeout=WAIT_S) == 1
+    finally:
+        other.close()
+
+
+def test_a_task_that_lacks_nothing_but_a_process_says_so(start: Any, tmp_path: Path) -> None:
+    start(num_cpus=2, workers_max=1)
+    begun, end = fifo(tmp_path / "begun"), fifo(tmp_path / "end")
+    holder = block.remote(begun, end)
+    begun.read_bytes()
+    ref = add.options(num_cpus=0.5).remote(1)
+    told = until(lambda: "node" in (text := ref.explain()) and text, "the node says")
+    assert "has CPU 1 of 2 free; no worker is free: 1 live, the most there may be is 1" in told
+    assert "to block() of program" in told
+    end.write_bytes(b"")
+    assert zfut.get([holder, ref], timeout=WAIT_S) == [1, 1]
+
+
+def test_inline_too_a_task_behind_an_actor_says_who_has_the_cpus(start: Any) -> None:
+    start(num_cpus=1, mode="inline")
+    actor = Idle.options(num_cpus=1).remote()
+    zfut.get(actor.pid.remote())
+    ref = add.remote(1)
+    told = ref.explain()
+    assert "has CPU 0 of 1 free; lent " in told
+    assert "to actor Idle, process " in told
+    zfut.kill(actor)
+    assert zfut.get(ref) == 1
+
+
+def test_calls_that_are_queued_are_counted(tmp_path: Path) -> None:
+    @zfut.remote
+    class Busy:
+        def work(self, begun: Path, until: Path) -> None:
+            begun.write_bytes(b"")
+            until.read_bytes()
+
+    begun, end = fifo(tmp_path / "begun"), fifo(tmp_path / "end")
+    actor = Busy.remote()
+    calls = [actor.work.remote(begun, end), actor.work.remote(begun, end)]
+    calls.append(actor.work.remote(begun, end))
+    begun.read_bytes()
+    told = until(
+        lambda: "is queued in process" in (text := calls[1].explain()) and text, "it is there"
+    )
+    assert " behind 1 call\n" in told
+    told = until(
+        lambda: "is queued in process" in (text := calls[2].explain()) and text, "it is there"
+    )
+    assert " behind 2 calls\n" in told
+    zfut.kill(actor)
 
 
 def test_a_borrowers_chain_leads_to_the_owner(tmp_path: Path) -> None:
@@ -202,7 +324,8 @@ def test_a_chain_goes_on_through_whatever_waits_however_it_waits(kind: str, how:
     name, call = CALLS[kind]
     actor, ref = call(how)
     told = until(
-        lambda: "unicorn" in (text := ref.explain()) and text, "what it waits for is told"
+        lambda: "needs unicorn" in (text := ref.explain()) and text,
+        "what it waits for is told",
     )
     runs, made = told.splitlines()[-2:]
     thread = how == "thread" and kind != "coroutine"
@@ -242,7 +365,7 @@ def test_two_actors_that_call_each_other_are_seen_to() -> None:
 
 def test_a_late_get_carries_the_chain_of_the_first_few_and_says_how_many_more() -> None:
     refs = [plain.remote("get"), *[never.remote() for _ in range(4)]]
-    until(lambda: "unicorn" in refs[0].explain(), "the task waits")
+    until(lambda: "needs unicorn" in refs[0].explain(), "the task waits")
     for wanted in (refs, refs[:1]):
         with pytest.raises(GetTimeoutError) as late:
             zfut.get(wanted, timeout=1)

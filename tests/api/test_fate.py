@@ -67,7 +67,7 @@ def test_a_value_that_was_not_seen_before_is_lost_with_its_owner() -> None:
     os.kill(zfut.get(slow.pid.remote()), signal.SIGKILL)
     with pytest.raises(ActorDiedError):
         zfut.get(slow.pid.remote(), timeout=WAIT_S)
-    with pytest.raises(OwnerDiedError, match="killed by signal 9"):
+    with pytest.raises(OwnerDiedError, match="it was actor Slow, killed by signal 9"):
         zfut.get(inner, timeout=WAIT_S)
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from zfut.core.node.machine import NodeMachine
 from zfut.core.node.worker_pool import LEAVING, STARTING
 from zfut.core.owner.records import FREED, PENDING, Task
-from zfut.core.owner.why import Cause, Question, read_answer
+from zfut.core.owner.why import Cause, Question, read_answer, read_wanted
 from zfut.sim.arena import violate
+from zfut.wire.specs import Demand
 
 if TYPE_CHECKING:
     from zfut.sim.cluster import Cluster
@@ -73,6 +74,8 @@ def _follow(
 def _ask(cluster: Cluster, question: Question) -> Cause:
     if question.kind == "room":
         return Cause("the store is full")
+    if question.kind == "workers":
+        return Cause("others have the workers")
     owner = cluster.processes[question.to].owner
     return read_answer(owner.told(question.kind, question.name))
 
@@ -82,6 +85,8 @@ def _is_live(cluster: Cluster, question: Question) -> bool:
     process = cluster.processes[question.to]
     if question.kind == "room":
         return _has_asked_for_room(cluster, question.name)
+    if question.kind == "workers":
+        return _is_wanted(cluster, read_wanted(question.name))
     if question.kind == "task":
         return _runs(process, question.name)
     if question.kind == "actor":
@@ -98,6 +103,14 @@ def _has_asked_for_room(cluster: Cluster, uid: bytes) -> bool:
     assert isinstance(node, NodeMachine)
     asked = cluster.processes[uid].owner.ledger.memory.waiting
     return all((uid, request) in node.lending.waiting for request in asked)
+
+
+def _is_wanted(cluster: Cluster, demand: Demand) -> bool:
+    """Whether a request for this waits at the node, which knows that it could be met."""
+    node = cluster.node.machine
+    assert isinstance(node, NodeMachine)
+    queued = node.granting.leases.queued.values()
+    return any(lease.demand == demand and not lease.told for lease in queued)
 
 
 def _runs(process: Process, task_id: bytes) -> bool:

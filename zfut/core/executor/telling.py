@@ -13,7 +13,7 @@ from zfut.core.executor.inbox import METHOD
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import FREED, PENDING, Wait
-from zfut.core.owner.why import Cause, Question
+from zfut.core.owner.why import Cause, Question, counted
 from zfut.ids import short
 
 TOLD_MAX = 40
@@ -96,8 +96,9 @@ class Telling:
         for place, call in enumerate([*inbox.nested, *inbox.queue]):
             if call.spec.task_id == task_id:
                 ahead = [Question(me, "task", name) for name in inbox.running]
-                text = f"it is queued in process {short(me)} behind {place + len(ahead)} calls"
-                return Cause(text, ahead)
+                before = place + len(ahead)
+                where = f"behind {counted(before, 'call')}" if before else "and is the next"
+                return Cause(f"it is queued in process {short(me)} {where}", ahead)
         if task_id in self._executor.held:
             waiting = self._owner.ledger.tokens.unsaid.values()
             owners = dict.fromkeys(owner for waits, owner in waiting if task_id in waits)

@@ -157,7 +157,7 @@ class NodeMachine:
             case m.RegisterName() | m.FindName() | m.ReleaseName():
                 self.head.handle(sender, message)
             case m.AskNode(request, topic):
-                answer = msgspec.json.encode(report(self, topic))
+                answer = msgspec.json.encode(report(self, topic, now))
                 self.out.send(sender, m.NodeSays(request, answer))
             case m.Stop(why, drain):
                 if not drain:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zfut.ids import node_of, short
+from zfut.core.node.resources import CPU
+from zfut.core.node.worker_pool import STARTING
+from zfut.ids import TASK_UNITS, node_of, short
 
 if TYPE_CHECKING:
     from zfut.core.node.lending import Waiting
     from zfut.core.node.machine import NodeMachine
+    from zfut.core.node.worker_pool import Worker
+    from zfut.wire.specs import Demand
 
 
-def report(node: NodeMachine, topic: str) -> dict[str, Any]:
+def report(node: NodeMachine, topic: str, now: int) -> dict[str, Any]:
     """Answer ``topic``: "resources" or "status"."""
     resources = node.granting.resources
     answer: dict[str, Any] = {
@@ -35,15 +39,17 @@ def report(node: NodeMachine, topic: str) -> dict[str, Any]:
             "state": "blocked" if worker.blocked else worker.state,
             "actor": short(worker.actor_id) if worker.actor_id else "",
             "actor_id": worker.actor_id.hex(),
-            "runs": _label(node, worker.lease),
+            **_lent(node, worker, now),
         }
         for worker in node.granting.pool.workers.values()
         if worker.pid  # 0 means no process yet, and to ``kill`` the whole process group
     ]
+    answer["starting"] = node.granting.pool.count(STARTING)
+    answer["workers_max"] = node.granting.workers_max
     answer["waiting"] = [
         {
             "task": lease.label,
-            "demand": {kind: amount / 10_000 for kind, amount in lease.demand},
+            "demand": _plain(lease.demand),
             "backlog": lease.backlog,
             "owner": short(lease.owner),
             "infeasible": lease.told,
@@ -74,6 +80,21 @@ def _behind(node: NodeMachine, waiting: Waiting) -> dict[str, Any] | None:
     return {"process": short(other.uid), "bytes": other.size_bytes}
 
 
-def _label(node: NodeMachine, lease: tuple[bytes, int] | None) -> str:
-    found = node.granting.leases.granted.get(lease) if lease is not None else None
-    return found.label if found is not None else ""
+def _lent(node: NodeMachine, worker: Worker, now: int) -> dict[str, Any]:
+    """Say what a worker was lent for, to whom, when, and what it keeps others from having."""
+    lease = node.granting.leases.granted.get(worker.lease) if worker.lease else None
+    if lease is None:
+        return {"runs": "", "owner": "", "lent_s": 0.0, "holds": _plain(worker.kept)}
+    held = lease.demand
+    if lease.blocked:
+        held = tuple(item for item in held if item[0] != CPU)
+    return {
+        "runs": lease.label,
+        "owner": lease.owner.hex(),
+        "lent_s": (now - lease.since) / 1e9,
+        "holds": _plain(held),
+    }
+
+
+def _plain(demand: Demand) -> dict[str, float]:
+    return {kind: amount / TASK_UNITS for kind, amount in demand if amount}

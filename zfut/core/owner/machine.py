@@ -443,7 +443,7 @@ class OwnerMachine:
         if known:
             return
         self.mourning.lent_to(uid)
-        ledger.dead[uid] = why
+        ledger.dead[uid] = self.why.obituary(uid, why)
         self.tasks.on_worker_died(uid, why)
         self.lives.on_process_died(uid, self.calls.on_process_died(uid, why), why)
         self.borrowing.audit(uid, why)

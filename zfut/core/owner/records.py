@@ -105,6 +105,7 @@ class Lease(Struct, gc=False):
     recalled: bool = False  # recall, finish: it works on something long
     killed: bool = False  # cancel: its worker is being killed for one of its tasks
     nested: bool = False  # grant: on this process, on top of a call that waits
+    why: str = ""  # why the node says it waits
 
 
 class Key(Struct, gc=False):

@@ -82,6 +82,7 @@ class Tasks:
         lease = self.submission.leases.get(message.lease_id)
         if lease is None:
             return
+        lease.why = message.why
         if lease.key is not None:
             lease.key.why = message.why
             name = lease.key.queue[0].template.name if lease.key.queue else "a task"

@@ -26,12 +26,15 @@ from zfut.core.owner.records import (
     Task,
 )
 from zfut.core.owner.tasks import Tasks
-from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, short
+from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, is_program, short
 from zfut.wire.specs import Demand, Stored
 
 
 class Question(Struct, frozen=True):
-    """What to ask next, and whom: ``kind`` is object, task, actor, or room: that is for the node."""
+    """What to ask next, and whom: ``kind`` is object, task or actor, or room or workers.
+
+    Those two are for the node: ``name`` is who waits for memory, or what ``wanted`` wrote.
+    """
 
     to: bytes
     kind: str
@@ -126,8 +129,15 @@ class Why:
             for lease in key.leases.values()
             for task_id in list(lease.in_flight)[:1]
         ]
-        mine = f"{len(deeper)} of ours run" if deeper else "we have none"
-        return Cause(f"{text}; {len(key.queue)} are queued for one, {mine}", deeper)
+        runs = "runs" if len(deeper) == 1 else "run"
+        mine = f"{len(deeper)} of ours {runs}" if deeper else "we have none"
+        if key.requests:
+            deeper.append(self._workers(task))
+        return Cause(f"{text}; {counted(len(key.queue), 'task')} queued, {mine}", deeper)
+
+    def _workers(self, task: Task) -> Question:
+        """Ask the node what it has of what a task asks for, and who has the rest."""
+        return Question(self._ledger.node, "workers", wanted(task.template.demand))
 
     def _call(self, task: Task, called: str) -> Cause:
         actor = self._actors.actors.get(task.actor_id)
@@ -161,13 +171,37 @@ class Why:
         if creation.waiting_on:
             return Cause(f"{name} waits for its arguments", self._unready(creation))
         if actor.lease is None or not actor.lease.worker:
-            wants = amounts(creation.template.demand)
-            return Cause(f"{name} waits for a worker of its own ({wants})")
+            return self._homeless(actor, creation, name)
         text = f"{name} is {actor.state}, in process {short(actor.lease.worker)}"
         if actor.created:
             return Cause(text)
         worker = actor.lease.worker
         return Cause(f"{text}, and its constructor runs", [Question(worker, "task", actor_id)])
+
+    def _homeless(self, actor: Actor, creation: Task, name: str) -> Cause:
+        text = f"{name} waits for a worker of its own ({amounts(creation.template.demand)})"
+        if actor.lease is None:
+            return Cause(text)
+        if actor.lease.why:
+            return Cause(f"{text}: {actor.lease.why}")
+        return Cause(text, [self._workers(creation)])
+
+    # ---------------------------------------------------------------- the dead
+
+    def obituary(self, uid: bytes, why: str) -> str:
+        """Say how a process ended, and who it was, as far as is known here."""
+        who = self._who(uid)
+        return f"it was {who}, {why}" if who else why
+
+    def _who(self, uid: bytes) -> str:
+        for actor in self._actors.actors.values():
+            if actor.worker == uid and (name := _class_of(actor)):
+                return f"actor {name}"
+        lease = self._tasks.submission.by_worker.get(uid)
+        if lease is not None and lease.in_flight:
+            task = next(iter(lease.in_flight.values()))
+            return f"the worker of {task.template.name}()"
+        return "a program" if is_program(uid) else ""
 
     # ---------------------------------------------------------------- memory
 
@@ -221,6 +255,30 @@ def read_answer(data: bytes) -> Cause:
 def amounts(demand: Demand) -> str:
     """Word what a task asks for."""
     return ", ".join(f"{kind}:{amount / 10_000:g}" for kind, amount in demand) or "no resources"
+
+
+def wanted(demand: Demand) -> bytes:
+    """Encode what a task asks for, as the name of a question to the node."""
+    return msgspec.json.encode(demand)
+
+
+def read_wanted(name: bytes) -> Demand:
+    """Decode what ``wanted`` wrote."""
+    told: Demand = msgspec.json.decode(name, type=Demand)
+    return told
+
+
+def counted(number: int, what: str) -> str:
+    """Say how many there are: 1 task, 2 tasks."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _class_of(actor: Actor) -> str:
+    """Name the class of an actor: ours, or one that has calls of ours."""
+    if actor.creation is not None and actor.creation.creation is not None:
+        return actor.creation.creation.class_name
+    call = next(iter((*actor.sent.values(), *actor.queue)), None)
+    return call.template.name.partition(".")[0] if call is not None else ""
 
 
 def _withheld(row: ObjectRow) -> str:
