@@ -28,7 +28,7 @@ ANSWER_S = 1.0
 """A process that does not answer in this time does not answer."""
 
 INVENTORY_S = 30.0
-"""A process that answers at all has told of a million objects by then."""
+"""One that has begun to tell of its objects has this long for each further part."""
 
 LINES_MAX = 40
 """So much is told from the top; then the end of the next chain."""
@@ -210,12 +210,20 @@ def _lent(worker: dict[str, Any], said: dict[str, Any]) -> str:
 def inventory(session: Asker, uid: bytes) -> list[dict[str, Any]] | None:
     """Return what a process says about every object that it owns or borrows; None: silence.
 
-    A program with very many objects takes seconds for that, so it is asked for little first.
+    It answers in parts, and goes on with its work between them; what comes and goes meanwhile may be
+    missing.
     """
-    if _ask(session, Question(uid, "object", b""), ANSWER_S) is None:
-        return None
-    said = _ask(session, Question(uid, "memory", b""), INVENTORY_S)
-    return None if said is None else msgspec.json.decode(said)
+    found: dict[str, dict[str, Any]] = {}
+    start: int | None = 0
+    while start is not None:
+        question = Question(uid, "memory", start.to_bytes(8, "big"))
+        said = _ask(session, question, INVENTORY_S if found else ANSWER_S)
+        if said is None:
+            return None
+        page = msgspec.json.decode(said)
+        found.update((row["id"], row) for row in page["objects"])
+        start = page["next"]
+    return list(found.values())
 
 
 def _ask(session: Asker, question: Question, within_s: float) -> bytes | None:

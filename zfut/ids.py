@@ -38,6 +38,12 @@ TASK_UNITS = 10_000
 """Resources are counted in ten-thousandths, so fractions add up exactly."""
 
 
+def amount_text(kind: str, units: int) -> str:
+    """Write an amount of a resource for a person: memory in GiB, others as they were asked for."""
+    amount = units / TASK_UNITS
+    return f"{amount / (1 << 30):.3g} GiB" if kind == "memory" else f"{amount:g}"
+
+
 def proc_uid(node: NodeUid, spawn: int, salt: bytes) -> ProcUid:
     """Name the ``spawn``-th process of a node; ``salt`` (4 bytes) keeps old names unusable."""
     return ProcUid(node + spawn.to_bytes(4, "big") + salt)

@@ -121,7 +121,7 @@ def test_who_does_not_answer_is_named_and_not_passed_over() -> None:
 
 
 def test_a_program_with_very_many_objects_shows_them_all() -> None:
-    """It takes seconds to tell of them."""
+    """They are told of in parts."""
     refs = [zfut.put(number) for number in range(MANY)]
     assert f"{len(refs)} objects" in zfut_cli("memory")
 

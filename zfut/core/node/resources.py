@@ -6,7 +6,7 @@ be negative for CPU only: a task that waited gave its CPU away and takes it back
 
 from __future__ import annotations
 
-from zfut.ids import TASK_UNITS
+from zfut.ids import TASK_UNITS, amount_text
 from zfut.wire.specs import Demand
 
 CPU = "CPU"
@@ -46,11 +46,13 @@ class Resources:
     def lacking(self, demand: Demand) -> str:
         """Say, for a user, what of the demand is more than there is."""
         short = [
-            f"{kind}:{show(amount)}"
+            f"{kind}:{amount_text(kind, amount)}"
             for kind, amount in demand
             if self.total.get(kind, 0) < amount
         ]
-        have = ", ".join(f"{kind}:{show(amount)}" for kind, amount in self.total.items())
+        have = ", ".join(
+            f"{kind}:{amount_text(kind, amount)}" for kind, amount in self.total.items()
+        )
         return f"needs {', '.join(short)}, this node has {have}"
 
     def as_dict(self, *, free: bool) -> dict[str, float]:
@@ -68,8 +70,3 @@ class Resources:
 def cpu_part(demand: Demand) -> Demand:
     """Return the part of a demand that is given back while its task waits."""
     return tuple(item for item in demand if item[0] == CPU)
-
-
-def show(amount: int) -> str:
-    """Write ten-thousandths as a user writes them."""
-    return f"{amount / TASK_UNITS:g}"

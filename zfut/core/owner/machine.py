@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-import msgspec
-
 from zfut.config import Config
 from zfut.core import events as e
 from zfut.core.effects import Complete, Effect, Forget, Interrupt
@@ -484,7 +482,7 @@ class OwnerMachine:
             case "task":
                 return answer(self.why.with_room(self.tell_task(name)))
             case "memory":
-                return msgspec.json.encode(list(self.why.inventory()))
+                return self.why.page(int.from_bytes(name, "big"))
             case _:
                 return answer(Cause(f"nobody here knows about {topic}"))
 

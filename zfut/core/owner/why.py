@@ -8,6 +8,7 @@ cause that is alive, or to one that is missing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -26,8 +27,11 @@ from zfut.core.owner.records import (
     Task,
 )
 from zfut.core.owner.tasks import Tasks
-from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, is_program, short
+from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, amount_text, is_program, short
 from zfut.wire.specs import Demand, Stored
+
+PAGE = 2000
+"""So many objects are described at once: it takes some ten milliseconds."""
 
 
 class Question(Struct, frozen=True):
@@ -211,9 +215,19 @@ class Why:
             cause.deeper.append(Question(self._ledger.node, "room", self._ledger.uid))
         return cause
 
-    def inventory(self) -> Iterator[dict[str, Any]]:
-        """Describe every object that this process owns or borrows."""
-        for object_id, row in self._rows.items():
+    def page(self, start: int) -> bytes:
+        """Describe some of the objects, from the one at ``start`` in the table; for whoever asks.
+
+        In parts, since everything else waits meanwhile; the table may change between two of them.
+        """
+        end = start + PAGE
+        objects = list(self.inventory(start, end))
+        following = end if end < len(self._rows) else None
+        return msgspec.json.encode({"objects": objects, "next": following})
+
+    def inventory(self, start: int = 0, end: int | None = None) -> Iterator[dict[str, Any]]:
+        """Describe every object that this process owns or borrows, or a part of them."""
+        for object_id, row in islice(self._rows.items(), start, end):
             yield {
                 "id": object_id.hex(),
                 "short": short(object_id),
@@ -254,7 +268,8 @@ def read_answer(data: bytes) -> Cause:
 
 def amounts(demand: Demand) -> str:
     """Word what a task asks for."""
-    return ", ".join(f"{kind}:{amount / 10_000:g}" for kind, amount in demand) or "no resources"
+    texts = [f"{kind}:{amount_text(kind, amount)}" for kind, amount in demand]
+    return ", ".join(texts) or "no resources"
 
 
 def wanted(demand: Demand) -> bytes:
