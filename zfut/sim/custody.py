@@ -43,6 +43,10 @@ def covers_are_there(process: Process) -> None:
             continue  # an actor does not keep itself alive
         if not _owner_has_said_so(owner, row) and not _rests_on_something(process, object_id):
             violate(f"{process.name} borrows {object_id.hex()} without a token or a cover")
+        if owner.ledger.tokens.is_known(row) and _is_for_lineage(process, object_id, row):
+            violate(
+                f"{process.name} believes that the value of {object_id.hex()} is kept for it"
+            )
 
 
 def _owner_has_said_so(owner: OwnerMachine, row: ObjectRow) -> bool:
@@ -50,6 +54,14 @@ def _owner_has_said_so(owner: OwnerMachine, row: ObjectRow) -> bool:
         token for token in row.tokens or () if token not in owner.ledger.tokens.unsaid
     ]
     return bool(registered) and not row.lacks_token()
+
+
+def _is_for_lineage(process: Process, object_id: bytes, row: ObjectRow) -> bool:
+    """Whether all that the owner has of us stands for lineage alone."""
+    made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
+    known = (made.lineage_tokens or {}) if made is not None else {}
+    unsaid = process.owner.ledger.tokens.unsaid
+    return all(token in known for token in row.tokens or () if token not in unsaid)
 
 
 def _rests_on_something(process: Process, object_id: bytes) -> bool:

@@ -301,3 +301,8 @@ def an_answer_from_before_counts(patch: pytest.MonkeyPatch) -> None:
         right(ledger, message, payload)
 
     patch.setattr(machine, "on_ready", mutant)
+
+
+@caught_by(scenario="acknowledged_before_it_was_downgraded")
+def any_word_of_the_owner_will_do(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tokens, "is_last_word", lambda *_: True)

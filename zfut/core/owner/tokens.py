@@ -28,6 +28,7 @@ class Tokens:
         self._count = 0
         self.unsaid: dict[bytes, tuple[tuple[bytes, ...], bytes]] = {}
         """Those that were not acknowledged: what waits for that, and who is asked."""
+        self._later: dict[bytes, int] = {}  # of those, words to come after the next one
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_downgrade: dict[bytes, dict[bytes, list[bytes]]] = {}  # by owner, object
 
@@ -64,8 +65,29 @@ class Tokens:
         if row.owner.uid not in self._dead:
             items = tuple((object_id, token) for token in row.tokens or ())
             for token in row.tokens or ():
-                self.unsaid.setdefault(token, ((), row.owner.uid))
+                self._ask_again(token, row.owner.uid)
             self._out.send(row.owner.uid, m.ReviveBorrows(items))
+
+    def _ask_again(self, token: bytes, owner: bytes) -> None:
+        """One more word of the owner's is to come; that which is under way is older than this."""
+        if token in self.unsaid:
+            self._later[token] = self._later.get(token, 0) + 1
+        else:
+            self.unsaid[token] = (), owner
+
+    def is_last_word(self, token: bytes) -> bool:
+        """The owner has acknowledged a token. Returns whether it has nothing more to say of it."""
+        left = self._later.get(token, 0)
+        if left > 1:
+            self._later[token] = left - 1
+        elif left:
+            del self._later[token]
+        return not left
+
+    def said(self, token: bytes) -> tuple[bytes, ...]:
+        """A token is acknowledged, or never will be. Returns what waits for that."""
+        self._later.pop(token, None)
+        return self.unsaid.pop(token, ((), b""))[0]
 
     def let_go(self, object_id: bytes, row: ObjectRow) -> None:
         """Tell the owner that we use its object no more, or only as lineage."""
