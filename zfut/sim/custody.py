@@ -210,9 +210,13 @@ def _supports(cluster: Cluster, use: Use) -> list[list[Use]]:
     if not process.alive or object_id[:PROC_BYTES] == uid:
         return []
     row = process.owner.rows.get(object_id)
-    if row is None or row.registered() or not cluster.lives(object_id[:PROC_BYTES]):
+    if row is None or not cluster.lives(object_id[:PROC_BYTES]):
         return []
     covers: list[list[Use]] = []
+    if row.registered():
+        if not _is_revived_too_late(process, object_id, row):
+            return []
+        covers.append([use])
     for cover, through in process.owner.ledger.covers.over(object_id).items():
         way = [*through, object_id]
         inside = [(value[:PROC_BYTES], inner) for value, inner in pairwise(way)]
@@ -224,6 +228,15 @@ def _supports(cluster: Cluster, use: Use) -> list[list[Use]]:
         else:
             covers.append([(uid, cover), (cover[:PROC_BYTES], way[0]), *inside])
     return covers
+
+
+def _is_revived_too_late(process: Process, object_id: bytes, row: ObjectRow) -> bool:
+    """Whether the owner has not heard that we need more than lineage, and no call waits for it."""
+    unsaid = process.owner.ledger.tokens.unsaid
+    waits = any(unsaid[token][0] for token in row.tokens or () if token in unsaid)
+    made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
+    known = (made.lineage_tokens or {}) if made is not None else {}
+    return not waits and all(token in known for token in row.tokens or ())
 
 
 def _lent_by_caller(

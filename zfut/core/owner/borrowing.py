@@ -199,6 +199,10 @@ class Borrowing:
                 self._acknowledged(token)
 
     def _acknowledged(self, token: bytes) -> None:
+        for task in self._tokens.held_up.pop(token, ()):
+            task.waiting_on -= 1
+            if not task.waiting_on:
+                self._ledger.unblocked.append((task, None))
         for waits in self._tokens.said(token):
             self.missing[waits] -= 1
             if not self.missing[waits]:

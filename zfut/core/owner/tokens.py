@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from zfut.core.effects import Outbox
-from zfut.core.owner.records import ObjectRow
+from zfut.core.owner.records import ObjectRow, Task
 from zfut.wire import messages as m
 
 
@@ -29,6 +29,9 @@ class Tokens:
         self.unsaid: dict[bytes, tuple[tuple[bytes, ...], bytes]] = {}
         """Those that were not acknowledged: what waits for that, and who is asked."""
         self._later: dict[bytes, int] = {}  # of those, words to come after the next one
+        self.held_up: dict[
+            bytes, list[Task]
+        ] = {}  # calls that are not sent before a word comes
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_downgrade: dict[bytes, dict[bytes, list[bytes]]] = {}  # by owner, object
 
@@ -67,6 +70,12 @@ class Tokens:
             for token in row.tokens or ():
                 self._ask_again(token, row.owner.uid)
             self._out.send(row.owner.uid, m.ReviveBorrows(items))
+
+    def hold_up(self, row: ObjectRow, task: Task) -> None:
+        """A call lends what no call that runs here covers: only once its owner keeps it for us."""
+        if row.tokens and self.is_unsure(row):
+            self.held_up.setdefault(row.tokens[-1], []).append(task)
+            task.waiting_on += 1
 
     def _ask_again(self, token: bytes, owner: bytes) -> None:
         """One more word of the owner's is to come; that which is under way is older than this."""
