@@ -228,11 +228,10 @@ class DumbOwner:
     def die(self, uid: bytes, running: list[Call]) -> None:
         """A process is gone, what it owned, what was registered for it, and what ran there.
 
-        What it was lent it may have passed on, also if it had only said that it needs it as
-        lineage: that is held until its fence is complete.
+        What it was lent it may have passed on: that is held until its fence is complete.  What it
+        needs as lineage alone it passes on only once we know that it needs more.
         """
-        registered = [*self.users.values(), *self.remakers.values()]
-        lent = dict.fromkeys(name for name, holder in registered if holder == uid)
+        lent = dict.fromkeys(name for name, holder in self.users.values() if holder == uid)
         lent_on = [*lent, *(name for call in running for name in call.arguments)]
         if lent_on:
             self.fenced[uid] = lent_on

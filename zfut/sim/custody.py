@@ -43,6 +43,10 @@ def covers_are_there(process: Process) -> None:
             continue  # an actor does not keep itself alive
         if not _owner_has_said_so(owner, row) and not _rests_on_something(process, object_id):
             violate(f"{process.name} borrows {object_id.hex()} without a token or a cover")
+        if owner.ledger.tokens.is_known(row) and _is_for_lineage(process, object_id, row):
+            violate(
+                f"{process.name} believes that the value of {object_id.hex()} is kept for it"
+            )
 
 
 def _owner_has_said_so(owner: OwnerMachine, row: ObjectRow) -> bool:
@@ -50,6 +54,14 @@ def _owner_has_said_so(owner: OwnerMachine, row: ObjectRow) -> bool:
         token for token in row.tokens or () if token not in owner.ledger.tokens.unsaid
     ]
     return bool(registered) and not row.lacks_token()
+
+
+def _is_for_lineage(process: Process, object_id: bytes, row: ObjectRow) -> bool:
+    """Whether all that the owner has of us stands for lineage alone."""
+    made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
+    known = (made.lineage_tokens or {}) if made is not None else {}
+    unsaid = process.owner.ledger.tokens.unsaid
+    return all(token in known for token in row.tokens or () if token not in unsaid)
 
 
 def _rests_on_something(process: Process, object_id: bytes) -> bool:
@@ -198,9 +210,13 @@ def _supports(cluster: Cluster, use: Use) -> list[list[Use]]:
     if not process.alive or object_id[:PROC_BYTES] == uid:
         return []
     row = process.owner.rows.get(object_id)
-    if row is None or row.registered() or not cluster.lives(object_id[:PROC_BYTES]):
+    if row is None or not cluster.lives(object_id[:PROC_BYTES]):
         return []
     covers: list[list[Use]] = []
+    if row.registered():
+        if not _is_revived_too_late(process, object_id, row):
+            return []
+        covers.append([use])
     for cover, through in process.owner.ledger.covers.over(object_id).items():
         way = [*through, object_id]
         inside = [(value[:PROC_BYTES], inner) for value, inner in pairwise(way)]
@@ -212,6 +228,15 @@ def _supports(cluster: Cluster, use: Use) -> list[list[Use]]:
         else:
             covers.append([(uid, cover), (cover[:PROC_BYTES], way[0]), *inside])
     return covers
+
+
+def _is_revived_too_late(process: Process, object_id: bytes, row: ObjectRow) -> bool:
+    """Whether the owner has not heard that we need more than lineage, and no call waits for it."""
+    unsaid = process.owner.ledger.tokens.unsaid
+    waits = any(unsaid[token][0] for token in row.tokens or () if token in unsaid)
+    made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
+    known = (made.lineage_tokens or {}) if made is not None else {}
+    return not waits and all(token in known for token in row.tokens or ())
 
 
 def _lent_by_caller(

@@ -233,6 +233,7 @@ def _owner_is_empty(process: Process) -> None:
         "actors by worker": owner.calls.actors.by_worker,
         "calls that wait for registrations": owner.borrowing.missing,
         "tokens that wait": owner.ledger.tokens.unsaid,
+        "calls that wait for a word": owner.ledger.tokens.held_up,
         "values kept for what is in them": owner.ledger.kept,
         "calls given up": owner.calls.doomed,
         "holds for the dead": owner.mourning.held,

@@ -283,13 +283,6 @@ def what_the_dead_acknowledged_is_a_claim(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "view", mutant)
 
 
-@caught_by(scenario="revived_by_one_who_dies")
-def what_the_dead_had_as_lineage_goes_at_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(
-        ObjectRow, "is_lent_to", lambda row, uid: uid in (row.borrowers or {}).values()
-    )
-
-
 @caught_by(scenario="answered_before_it_was_downgraded")
 def an_answer_from_before_counts(patch: pytest.MonkeyPatch) -> None:
     right = machine.on_ready
@@ -301,3 +294,14 @@ def an_answer_from_before_counts(patch: pytest.MonkeyPatch) -> None:
         right(ledger, message, payload)
 
     patch.setattr(machine, "on_ready", mutant)
+
+
+@caught_by(scenario="acknowledged_before_it_was_downgraded")
+def any_word_of_the_owner_will_do(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tokens, "is_last_word", lambda *_: True)
+
+
+@caught_by(scenario="revived_by_one_who_dies")
+@caught_by(scenario="lent_again_before_its_owner_has_heard")
+def what_was_lineage_is_lent_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tokens, "hold_up", nothing)

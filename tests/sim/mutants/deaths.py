@@ -17,12 +17,14 @@ from zfut.core.node.machine import NodeMachine
 from zfut.core.owner import tasks
 from zfut.core.owner.borrowing import Borrowing
 from zfut.core.owner.calls import Calls
+from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lives import Lives
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.memory import Memory
 from zfut.core.owner.mourning import Mourning
-from zfut.core.owner.records import Task
+from zfut.core.owner.records import FREED, ObjectRow, Task
 from zfut.wire import messages as m
+from zfut.wire.specs import Stored
 
 
 @caught_by(scenario="caller_dies_with_the_last_hold")
@@ -279,3 +281,28 @@ def a_death_that_an_argument_meets_is_met_again(patch: pytest.MonkeyPatch) -> No
 @caught_by(scenario="unopened_value_of_a_dead_owner")
 def what_is_in_a_dead_owners_value_is_nobodys(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Borrowing, "_take_over", nothing)
+
+
+@caught_by(scenario="who_had_lent_dies_before_it_answers")
+def who_dies_unanswered_is_not_fenced(patch: pytest.MonkeyPatch) -> None:
+    right = Fencing.ask
+
+    def mutant(self: Fencing, asker: bytes, dead: bytes) -> Any:
+        number, news = right(self, asker, dead)
+        if not asker:
+            self.fences[number].unanswered.clear()
+        return number, news
+
+    patch.setattr(Fencing, "ask", mutant)
+
+
+@caught_by(scenario="lineage_of_a_dead_owner_read_in_place")
+def what_a_dead_owner_left_is_found_by_reference(patch: pytest.MonkeyPatch) -> None:
+    right = Ledger.note_place
+
+    def mutant(self: Ledger, row: ObjectRow, stored: Stored) -> None:
+        if row.state == FREED:
+            self.set_value(row, stored.encoding, stored)
+        right(self, row, stored)
+
+    patch.setattr(Ledger, "note_place", mutant)

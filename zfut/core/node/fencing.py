@@ -6,7 +6,10 @@ something because of a death asks for a fence first: every process is told of al
 not heard of, registers what it uses under a call of the dead, and answers; then the owner goes on.
 Nothing of this happens for a death after which nobody would let go of anything.
 
-    asked --- every process answered, or died ---> told
+    asked --- every process answered, or died and was fenced itself ---> told
+
+One who dies before it has answered may have lent on what it would have registered: those who run its
+calls do that when they hear of its death.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ class Fencing:
         """A process has its mailbox: none that is dead by now can have sent it anything."""
         self._told.setdefault(uid, self._deaths)
 
-    def died(self, uid: bytes, why: str) -> list[Fence]:
-        """A process is gone. Returns the fences that are complete by that."""
+    def died(self, uid: bytes, why: str) -> bool:
+        """A process is gone. Returns whether it needs a fence: others wait for its answer."""
         self._deaths += 1
         self.obituaries[uid] = why
         if len(self.obituaries) > OBITUARIES_MAX:
@@ -48,7 +51,7 @@ class Fencing:
         self._told.pop(uid, None)
         for fence in self.fences.values():
             fence.askers.pop(uid, None)
-        return [one for number in list(self.fences) for one in self.answered(uid, number)]
+        return any(uid in fence.unanswered for fence in self.fences.values())
 
     def ask(self, asker: bytes, dead: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
         """An owner wants a fence. Returns its number, and whom to tell first of whose death.
@@ -68,12 +71,20 @@ class Fencing:
         return self._numbers, news
 
     def answered(self, uid: bytes, number: int) -> list[Fence]:
-        """A process has registered what it needs. Returns the fence if it is complete."""
-        fence = self.fences.get(number)
-        if fence is None:
-            return []
-        fence.unanswered.pop(uid, None)
-        if fence.unanswered:
-            return []
-        del self.fences[number]
-        return [fence]
+        """A process has registered what it needs. Returns the fences that are complete by that."""
+        if number in self.fences:
+            self.fences[number].unanswered.pop(uid, None)
+        complete: list[Fence] = []
+        todo = [number]
+        while todo:
+            name = todo.pop()
+            fence = self.fences.get(name)
+            if fence is None or fence.unanswered:
+                continue
+            del self.fences[name]
+            complete.append(fence)
+            for other, waits in self.fences.items():
+                if fence.dead in waits.unanswered:
+                    del waits.unanswered[fence.dead]
+                    todo.append(other)
+        return complete

@@ -293,7 +293,7 @@ class NodeMachine:
             return
         why = self._condemned.pop(uid, "") or why
         self._orphans.pop(uid, None)
-        complete = self.fencing.died(uid, why)
+        is_awaited = self.fencing.died(uid, why)
         if worker is not None:
             self.granting.worker_died(uid, why, now)
         self._end_what_it_owned(uid, now)
@@ -309,7 +309,8 @@ class NodeMachine:
         self.out.add(Forget(uid))
         for witness in witnesses:
             self.out.send(witness, m.ProcessDied(uid, why))
-        self._tell_fenced(complete)
+        if is_awaited:  # what it would have answered for is answered for with its own death
+            self._tell_fenced(self.fencing.answered(uid, self._begin_fence(b"", uid)))
         self._serve_memory()
 
     def _on_fence(self, asker: bytes, dead: bytes) -> None:

@@ -196,10 +196,15 @@ class Borrowing:
     def on_registered(self, message: m.BorrowsRegistered) -> None:
         """The owner answered: calls that waited for it can answer too."""
         for token in message.tokens + message.gone:
-            self._acknowledged(token)
+            if self._tokens.is_last_word(token):
+                self._acknowledged(token)
 
     def _acknowledged(self, token: bytes) -> None:
-        for waits in self._tokens.unsaid.pop(token, ((), b""))[0]:
+        for task in self._tokens.held_up.pop(token, ()):
+            task.waiting_on -= 1
+            if not task.waiting_on:
+                self._ledger.unblocked.append((task, None))
+        for waits in self._tokens.said(token):
             self.missing[waits] -= 1
             if not self.missing[waits]:
                 del self.missing[waits]

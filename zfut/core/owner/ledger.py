@@ -305,10 +305,16 @@ class Ledger:
     # ---------------------------------------------------------------- values
 
     def note_place(self, row: ObjectRow, stored: Stored) -> None:
-        """A value of somebody else's is read here: if its owner dies we claim its memory."""
+        """A value of somebody else's is read here: if its owner dies we claim its memory.
+
+        If it is dead, the value is for this call: what is in it was not taken over here, so nobody
+        finds it by the reference.
+        """
         if row.owner is None:
             return
         self.watch(stored.creator)
+        if row.state == FREED and row.owner.uid in self.dead:
+            self.fail_row(row, self.owner_died(stored.object_id, row.owner.uid))
         if row.state < READY:
             self.set_value(row, stored.encoding, stored)
         elif row.state == FAILED:

@@ -176,10 +176,8 @@ class ObjectRow(Struct, gc=False):
         return bool(others or self.submitted or self.contained_in or self.lineage)
 
     def is_lent_to(self, uid: bytes) -> bool:
-        """Owner side: whether it is registered; if for lineage alone, it may use it again by now."""
-        if not (self.borrowers or self.lineage_tokens):
-            return False
-        return uid in {**(self.borrowers or {}), **(self.lineage_tokens or {})}.values()
+        """Owner side: whether it is registered; what it needs as lineage it has lent to nobody."""
+        return bool(self.borrowers) and uid in (self.borrowers or {}).values()
 
     def registered(self) -> bool:
         """Borrower side: whether the owner keeps the value for us."""

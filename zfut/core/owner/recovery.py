@@ -4,7 +4,9 @@
 are not there, with a stack of its own: chains may be thousands long.  Before anything runs it asks
 whether all of it can (``zfut.core.owner.prospects``).  One run serves all lost
 results of a call, and one that is under way serves whoever asks later.  Each run is a new attempt
-of the same call; its arguments are waited for as those of any other.
+of the same call; its arguments are waited for as those of any other.  References of other owners
+inside them were kept as lineage alone: the call goes when their owners have said that they keep the
+values again, since whom it is lent to asks them, and may be there first.
 """
 
 from __future__ import annotations
@@ -137,7 +139,7 @@ class Recovery:
         self._ledger.backlog.begin(task)
         self._freeing.lend(task, self._prospects.why_not)
         for object_id, owner in task.nested:
-            self._ledger.hold_argument(object_id, owner)
+            self._ledger.tokens.hold_up(self._ledger.hold_argument(object_id, owner), task)
         missing, failure = self._ledger.hold_deps(task)
         if task.actor_id:
             self._calls.submit(task, again=True)

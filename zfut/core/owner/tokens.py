@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from zfut.core.effects import Outbox
-from zfut.core.owner.records import ObjectRow
+from zfut.core.owner.records import ObjectRow, Task
 from zfut.wire import messages as m
 
 
@@ -28,6 +28,10 @@ class Tokens:
         self._count = 0
         self.unsaid: dict[bytes, tuple[tuple[bytes, ...], bytes]] = {}
         """Those that were not acknowledged: what waits for that, and who is asked."""
+        self._later: dict[bytes, int] = {}  # of those, words to come after the next one
+        self.held_up: dict[
+            bytes, list[Task]
+        ] = {}  # calls that are not sent before a word comes
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_downgrade: dict[bytes, dict[bytes, list[bytes]]] = {}  # by owner, object
         self.gathered = (self._to_release, self._to_downgrade)  # what ``flush`` is for
@@ -65,8 +69,35 @@ class Tokens:
         if row.owner.uid not in self._dead:
             items = tuple((object_id, token) for token in row.tokens or ())
             for token in row.tokens or ():
-                self.unsaid.setdefault(token, ((), row.owner.uid))
+                self._ask_again(token, row.owner.uid)
             self._out.send(row.owner.uid, m.ReviveBorrows(items))
+
+    def hold_up(self, row: ObjectRow, task: Task) -> None:
+        """A call lends what no call that runs here covers: only once its owner keeps it for us."""
+        if row.tokens and self.is_unsure(row):
+            self.held_up.setdefault(row.tokens[-1], []).append(task)
+            task.waiting_on += 1
+
+    def _ask_again(self, token: bytes, owner: bytes) -> None:
+        """One more word of the owner's is to come; that which is under way is older than this."""
+        if token in self.unsaid:
+            self._later[token] = self._later.get(token, 0) + 1
+        else:
+            self.unsaid[token] = (), owner
+
+    def is_last_word(self, token: bytes) -> bool:
+        """The owner has acknowledged a token. Returns whether it has nothing more to say of it."""
+        left = self._later.get(token, 0)
+        if left > 1:
+            self._later[token] = left - 1
+        elif left:
+            del self._later[token]
+        return not left
+
+    def said(self, token: bytes) -> tuple[bytes, ...]:
+        """A token is acknowledged, or never will be. Returns what waits for that."""
+        self._later.pop(token, None)
+        return self.unsaid.pop(token, ((), b""))[0]
 
     def let_go(self, object_id: bytes, row: ObjectRow) -> None:
         """Tell the owner that we use its object no more, or only as lineage."""
