@@ -285,6 +285,41 @@ def test_a_coroutine_of_an_actor_is_cancelled_and_the_others_go_on() -> None:
     assert zfut.get(other, timeout=WAIT_S) == 1
 
 
+class OpensUntilCancelled:
+    def __init__(self, begun: Path) -> None:
+        self.begun = begun
+
+    def __reduce__(self) -> Any:
+        return open_until_cancelled, (self.begun,)
+
+
+def open_until_cancelled(begun: Path) -> None:
+    begun.write_bytes(b"")
+    while not zfut.get_runtime_context().cancelled:
+        time.sleep(0.001)
+
+
+def test_a_coroutine_that_is_cancelled_before_its_first_step_is_answered(
+    tmp_path: Path,
+) -> None:
+    @zfut.remote
+    class Waits:
+        async def forever(self, given: object) -> object:
+            await asyncio.sleep(1000)
+            return given
+
+        async def one(self) -> int:
+            return 1
+
+    actor, begun = Waits.remote(), fifo(tmp_path / "begun")
+    ref = actor.forever.remote(OpensUntilCancelled(begun))
+    wait_for(begun)
+    zfut.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        zfut.get(ref, timeout=WAIT_S)
+    assert zfut.get(actor.one.remote(), timeout=WAIT_S) == 1
+
+
 def test_a_method_is_only_told_and_forcing_it_is_an_error(tmp_path: Path) -> None:
     @zfut.remote
     class Polite:

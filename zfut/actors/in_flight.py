@@ -12,6 +12,7 @@ import asyncio
 import inspect
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
 from zfut.actors.user_code import CancelInterrupt, Runner
@@ -62,8 +63,10 @@ class InFlight:
             value = function(*args, **kwargs)
             args, kwargs = [], {}
             if inspect.isawaitable(value):
-                task = self._aio.create_task(self._finish(call, name, value, holds))
+                begins = [value]
+                task = self._aio.create_task(self._finish(call, name, begins, holds))
                 self._tasks[call.spec.task_id] = task
+                task.add_done_callback(partial(self._cut_off, call, name, begins, holds))
                 return
             runner.keep(call, holds)
             self._done(call, runner.returned(call, name, value, time.monotonic_ns() - began))
@@ -76,25 +79,47 @@ class InFlight:
             running.reset(context)
 
     async def _finish(
-        self, call: Call, name: str, awaitable: Any, holds: list[ArgumentHold]
+        self, call: Call, name: str, begins: list[Any], holds: list[ArgumentHold]
     ) -> None:
         runner = self._runner
         value: Any = None
         returned: Returned | None
         began = time.monotonic_ns()
         try:
-            value = await awaitable
-            del awaitable
+            value = await begins.pop()
             runner.keep(call, holds)
             returned = runner.returned(call, name, value, time.monotonic_ns() - began)
         except BaseException as error:  # noqa: BLE001  it belongs to the caller
-            runner.keep(call, holds)
-            took = time.monotonic_ns() - began
-            asked = is_a(error, asyncio.CancelledError) and (
-                call.spec.task_id in runner.cancelled
-            )
-            returned = runner.failed(call, name, CancelInterrupt() if asked else error, took)
-        runner.cancelled.pop(call.spec.task_id, None)
+            returned = self._failed(call, name, holds, error, time.monotonic_ns() - began)
+        self._ended(call, returned)
+
+    def _failed(
+        self, call: Call, name: str, holds: list[ArgumentHold], error: BaseException, took: int
+    ) -> Returned | None:
+        runner = self._runner
+        runner.keep(call, holds)
+        cancelled = call.spec.task_id in runner.cancelled
+        asked = cancelled and is_a(error, asyncio.CancelledError)
+        return runner.failed(call, name, CancelInterrupt() if asked else error, took)
+
+    def _cut_off(
+        self,
+        call: Call,
+        name: str,
+        begins: list[Any],
+        holds: list[ArgumentHold],
+        _: asyncio.Task[None],
+    ) -> None:
+        """A task that was cancelled before its first step has run nothing: this is its answer."""
+        if begins:
+            awaitable = begins.pop()
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
+            self._ended(call, self._failed(call, name, holds, asyncio.CancelledError(), 0))
+
+    def _ended(self, call: Call, returned: Returned | None) -> None:
+        """A coroutine has its answer."""
+        self._runner.cancelled.pop(call.spec.task_id, None)
         self._tasks.pop(call.spec.task_id, None)
         self._done(call, returned)
 

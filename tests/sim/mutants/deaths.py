@@ -267,7 +267,7 @@ def the_dead_are_forgotten_while_their_calls_run(patch: pytest.MonkeyPatch) -> N
     expects=expects("the task is run again", "driver gets t"),
 )
 def a_death_that_is_let_pass_is_final(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(tasks, "dead_argument", lambda _, task: (task.task_id, b""))
+    patch.setattr(tasks, "dead_argument", lambda _, task, **__: (task.task_id, b""))
 
 
 @caught_by(
@@ -276,6 +276,15 @@ def a_death_that_is_let_pass_is_final(patch: pytest.MonkeyPatch) -> None:
 )
 def a_death_that_an_argument_meets_is_met_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tasks, "dead_argument", nothing)
+
+
+@caught_by(
+    scenario="death_that_a_value_in_an_argument_holds",
+    expects=expects("it fails", "driver gets Raised"),
+)
+def only_what_an_argument_holds_itself_is_looked_at(patch: pytest.MonkeyPatch) -> None:
+    right = tasks.dead_argument
+    patch.setattr(tasks, "dead_argument", lambda ledger, task, **_: right(ledger, task))
 
 
 @caught_by(scenario="unopened_value_of_a_dead_owner")

@@ -11,11 +11,13 @@ from tests.core.test_lineage import (
     test_a_chain_of_twenty_thousand_runs_again_without_recursion as chain_of_twenty_thousand,
 )
 from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
+from zfut.core.owner.actors import Actors
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.lineage import Lineage, arguments
 from zfut.core.owner.prospects import Prospects
-from zfut.core.owner.records import ACTOR, FREED
+from zfut.core.owner.records import ACTOR, FREED, Actor, Task
 from zfut.core.owner.recovery import Recovery
+from zfut.core.owner.returns import Returns
 from zfut.wire import messages as m
 
 
@@ -134,3 +136,31 @@ def arguments_are_made_again_by_recursion(patch: pytest.MonkeyPatch) -> None:
                 self.need(missing)
 
     patch.setattr(Recovery, "need", mutant)
+
+
+@caught_by(
+    scenario="calls_sent_again_wait_for_one_that_runs_again",
+    expects=expects("both calls run again", "w2 runs c#2", "w2 runs d#1"),
+)
+@caught_by(
+    scenario="caller_hears_of_the_death_and_then_of_the_loss",
+    expects=expects("both calls run again", "w3 runs c#1", "w3 runs d#1"),
+)
+def calls_sent_again_go_before_those_that_run_again(patch: pytest.MonkeyPatch) -> None:
+    def mutant(actor: Actor, unanswered: list[Task]) -> None:
+        actor.queue.extendleft(reversed(unanswered))
+
+    patch.setattr(Actors, "go_first", staticmethod(mutant))
+
+
+@caught_by(scenario="value_that_is_small_the_second_time")
+def small_values_are_lineage_of_a_call_without_tries(patch: pytest.MonkeyPatch) -> None:
+    right = Returns.finish
+
+    def mutant(self: Returns, task: Task, *rest: Any) -> None:
+        made = self._ledger.lineage.results(task)
+        right(self, task, *rest)
+        for _, row in made:
+            row.made_by = task
+
+    patch.setattr(Returns, "finish", mutant)

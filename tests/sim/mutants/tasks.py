@@ -12,8 +12,10 @@ from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
 from zfut.core import events as e
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.core.owner import machine
+from zfut.core.owner.backlog import Backlog
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.objects import Objects
+from zfut.core.owner.records import Task
 from zfut.core.owner.stack import Stack
 from zfut.core.owner.submission import Submission
 from zfut.core.owner.tasks import Tasks
@@ -193,3 +195,24 @@ def tried_again_before_it_is_certain_that_it_does_not_run(patch: pytest.MonkeyPa
         self._requeue(queued)
 
     patch.setattr(Tasks, "_recall", mutant)
+
+
+@caught_by(
+    scenario="cancelled_with_the_calls_whose_results_are_dropped",
+    expects=expects(
+        "children without a row are cancelled",
+        "w2 -> w1  RecallTasks tasks=e cancel=True",
+    ),
+)
+def only_children_with_a_row_are_cancelled(patch: pytest.MonkeyPatch) -> None:
+    right = Backlog.children
+
+    def mutant(self: Backlog, *args: Any) -> list[Task]:
+        rows = self._objects.rows
+        return [
+            task
+            for task in right(self, *args)
+            if any(name in rows for name in task.result_ids())
+        ]
+
+    patch.setattr(Backlog, "children", mutant)

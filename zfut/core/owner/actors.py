@@ -76,6 +76,16 @@ class Actors:
         actor.sent.clear()
         return sent
 
+    @staticmethod
+    def go_first(actor: Actor, unanswered: list[Task]) -> None:
+        """Queue calls of the life before in their order, ahead of newer ones.
+
+        Those that run again for a lost result go before all: one of the others may take it.
+        """
+        queue = sorted((*unanswered, *actor.queue), key=lambda task: not task.again)
+        actor.queue.clear()
+        actor.queue.extend(queue)
+
     def sendable(self, actor: Actor, limit: int) -> list[Task]:
         """Take the calls at the head of the queue that have their arguments."""
         tasks: list[Task] = []

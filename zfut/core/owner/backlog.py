@@ -116,6 +116,19 @@ class Backlog:
         self.waits.pop(call_id, None)
         self._objects.stop_waiting(call_id)
 
+    def children(
+        self, call: bytes, unblocked: list[Task], submission: Submission, actors: Actors
+    ) -> list[Task]:
+        """Return unfinished calls that ``call`` has submitted, users before what they use.
+
+        One of which all results are dropped has no row, and runs all the same.
+        """
+        if call not in self.by_parent:
+            return []
+        every = (*_unfinished(self._objects, submission, actors), *unblocked)
+        found = {task.task_id: task for task in every if task.parent == call}
+        return [task for task in reversed(found.values()) if task.creation is None]
+
     def told(self) -> str:
         """Say how full it is."""
         text = f"{self.open_calls} calls of this process are unfinished"

@@ -198,7 +198,7 @@ class Calls:
                 again.append(task)
             else:
                 self._fail(task, self._unavailable(actor, task, why), worker)
-        actor.queue.extendleft(reversed(again))
+        self.actors.go_first(actor, again)
         for task in again:
             self.hold_while_it_runs(task, worker)
             still_ready(self._ledger, task)

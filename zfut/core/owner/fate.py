@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import Task
-from zfut.wire.specs import Stored
+from zfut.wire.specs import Address, Stored
 
 
 def fatal_argument(ledger: Ledger, task: Task) -> bytes | None:
@@ -21,18 +21,30 @@ def fatal_argument(ledger: Ledger, task: Task) -> bytes | None:
     return ledger.failures.dependency(ledger.owner_died(*dead), task.template.name)
 
 
-def dead_argument(ledger: Ledger, task: Task) -> tuple[bytes, bytes] | None:
-    """Return an object in the call's arguments whose owner is dead, and that owner; None: none."""
-    named = [(object_id, owner) for _, object_id, owner in task.deps] + list(task.nested)
-    for object_id, _ in list(named):
-        row = ledger.objects.rows.get(object_id)
-        if row is None:
-            continue
-        stored = isinstance(row.value, Stored)
-        refs = row.value.refs if stored else ledger.inner.get(object_id, ())  # type: ignore[union-attr]
-        named += [(inner.object_id, inner.owner) for inner in refs]
-        named += [(inner_id, ledger.owner_of(inner_id)) for inner_id, _ in row.contains]
-    for object_id, owner in named:
+def dead_argument(
+    ledger: Ledger, task: Task, *, deep: bool = False
+) -> tuple[bytes, bytes] | None:
+    """Return an object in the call's arguments whose owner is dead, and that owner; None: none.
+
+    ``deep``: or in a value that can be reached from them, as far as it is known here.
+    """
+    named = {object_id: owner for _, object_id, owner in task.deps} | dict(task.nested)
+    todo = list(named)
+    while todo:
+        inner = [ref for name in todo for ref in _inside(ledger, name) if ref[0] not in named]
+        named.update(inner)
+        todo = [name for name, _ in inner] if deep else []
+    for object_id, owner in named.items():
         if owner.uid in ledger.dead:
             return object_id, owner.uid
     return None
+
+
+def _inside(ledger: Ledger, object_id: bytes) -> list[tuple[bytes, Address]]:
+    row = ledger.objects.rows.get(object_id)
+    if row is None:
+        return []
+    stored = isinstance(row.value, Stored)
+    refs = row.value.refs if stored else ledger.inner.get(object_id, ())  # type: ignore[union-attr]
+    found = [(inner.object_id, inner.owner) for inner in refs]
+    return found + [(inner_id, ledger.owner_of(inner_id)) for inner_id, _ in row.contains]

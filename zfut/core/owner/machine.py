@@ -313,14 +313,12 @@ class OwnerMachine:
 
         ``spare_used``: but for what others wait for, or something that they wait for.
         """
-        found: dict[bytes, tuple[Task, list[ObjectRow]]] = {}
-        for row in self.rows.values():
-            task = row.task
-            if task is not None and task.parent == task_id and task.creation is None:
-                found.setdefault(task.task_id, (task, []))[1].append(row)
-        for task, rows in reversed(found.values()):  # users before what they use
-            used = spare_used and any(row.used_elsewhere() for row in rows)
-            if not used:
+        unblocked = [task for task, _ in self.ledger.unblocked]
+        for task in self.ledger.backlog.children(
+            task_id, unblocked, self.tasks.submission, self.calls.actors
+        ):
+            rows = [self.rows[name] for name in task.result_ids() if name in self.rows]
+            if not (spare_used and any(row.used_elsewhere() for row in rows)):
                 self._cancel(task, force=False, recursive=True)
 
     # ---------------------------------------------------------------- messages

@@ -74,6 +74,11 @@ class Task(Struct, gc=False):
     again: bool = False  # Recovery: it runs to make a lost value again
     counted_bytes: int = -1  # Backlog: its arguments, where they are in its row; -1: it is over
 
+    def result_ids(self) -> list[bytes]:
+        """Name what the call returns."""
+        count = self.num_returns
+        return [self.task_id + (i + 1).to_bytes(4, "big") for i in range(count)]
+
     def given_up(self) -> bool:
         """Whether it does not matter any more what becomes of its arguments."""
         return self.cancelled or self.over

@@ -45,6 +45,7 @@ class Returns:
         object_id = task.task_id + FIRST_RETURN
         row = self._rows.get(object_id)
         if row is not None and row.task is task:
+            row.made_by = None  # it stays in its row
             ledger.set_value(row, value.encoding, payload[: value.size_bytes])
             if row.askers:
                 answer_askers(ledger, object_id, row)
@@ -87,6 +88,7 @@ class Returns:
         elif isinstance(value, Failed):
             ledger.fail_row(row, data)
         else:
+            row.made_by = None  # it stays in its row
             ledger.set_value(row, value.encoding, data)
 
     def _spent(self, task: Task) -> None:

@@ -121,7 +121,7 @@ class Tasks:
         """Whether a call that asks for it has tries left, and what it takes is not a dead owner's."""
         if not task.retries_left or task.cancelled:
             return False
-        return status == RETRIABLE or dead_argument(self._ledger, task) is None
+        return status == RETRIABLE or dead_argument(self._ledger, task, deep=True) is None
 
     def _try_again(self, task: Task) -> None:
         """It raised what its options, or an owner's death, are reasons to try again."""
