@@ -29,9 +29,8 @@ class Tokens:
         self.unsaid: dict[bytes, tuple[tuple[bytes, ...], bytes]] = {}
         """Those that were not acknowledged: what waits for that, and who is asked."""
         self._later: dict[bytes, int] = {}  # of those, words to come after the next one
-        self.held_up: dict[
-            bytes, list[Task]
-        ] = {}  # calls that are not sent before a word comes
+        self.held_up: dict[bytes, list[Task]] = {}
+        """Calls that are not sent before such a word comes."""
         self._to_release: dict[bytes, list[tuple[bytes, bytes]]] = {}
         self._to_downgrade: dict[bytes, dict[bytes, list[bytes]]] = {}  # by owner, object
         self.gathered = (self._to_release, self._to_downgrade)  # what ``flush`` is for
@@ -77,6 +76,13 @@ class Tokens:
         if row.tokens and self.is_unsure(row):
             self.held_up.setdefault(row.tokens[-1], []).append(task)
             task.waiting_on += 1
+
+    def holds_up(self, task: Task) -> bytes | None:
+        """Return whose word a call waits for, if it does."""
+        for token, tasks in self.held_up.items():
+            if any(one is task for one in tasks):
+                return self.unsaid[token][1]
+        return None
 
     def _ask_again(self, token: bytes, owner: bytes) -> None:
         """One more word of the owner's is to come; that which is under way is older than this."""

@@ -102,7 +102,7 @@ class Why:
         if task.attempt:
             called += f", attempt {task.attempt + 1}"
         if task.waiting_on:
-            return Cause(f"{called}, which waits for arguments", self._unready(task))
+            return self._waiting(task, called)
         if task.actor_id:
             return self._call(task, called)
         if task.lease is not None:
@@ -110,6 +110,14 @@ class Why:
             text = f"{called}, which was sent to worker {short(worker)}"
             return Cause(text, [Question(worker, "task", task.task_id)])
         return self._queued(task, called)
+
+    def _waiting(self, task: Task, called: str) -> Cause:
+        unready = self._unready(task)
+        owner = None if unready else self._ledger.tokens.holds_up(task)
+        if owner is not None:
+            lends = f"process {short(owner)} has said that it keeps what the call lends on"
+            return Cause(f"{called}, which waits until {lends}", passing=True)
+        return Cause(f"{called}, which waits for arguments", unready)
 
     def _unready(self, task: Task) -> list[Question]:
         me = self._ledger.uid
