@@ -110,6 +110,7 @@ class Cluster:
         self.trace: deque[tuple[int, Process, Any, str]] = deque(maxlen=1500)
         self.events = 0
         self.turns = 0
+        self._dying: dict[bytes, None] = {}  # the node has asked for their end
         self.rests = 0  # moments at which nothing was under way
         self.deaths: dict[int, None] = {}  # turns that their processes do not survive
         self._calendar: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -273,7 +274,7 @@ class Cluster:
         assert isinstance(node, NodeMachine)
         known = (*node.drivers, *node.granting.pool.workers)
         untold = any(uid in self.processes and not self.lives(uid) for uid in known)
-        return not (untold or self.network.under_way) and not any(
+        return not (untold or self._dying or self.network.under_way) and not any(
             process.alive
             and (process.inbox or process.arrived or process.paused_until > self.now)
             for process in self.processes.values()
@@ -369,6 +370,7 @@ class Cluster:
                 case f.StartWorker(uid):
                     self.at(self._delay(), self._fork, uid)
                 case f.KillProcess(uid):
+                    self._dying[uid] = None
                     self.at(self._delay(), self._kill_now, uid)
                 case f.WatchProcess(uid):
                     if not self.lives(uid):
@@ -437,6 +439,7 @@ class Cluster:
         if process is None and self.node.alive:
             self.at(self._delay(), self._kill_now, uid)
         elif process is not None:
+            self._dying.pop(uid, None)
             self.kill(process)
 
     def _end_process(self, process: Process, effect: f.EndProcess) -> None:
