@@ -153,6 +153,8 @@ def _unfinished(owner: OwnerMachine) -> list[Task]:
         for task in (row.task, *(one for one in waiters if not one.given_up())):
             if task is not None and task.creation is None:
                 found[task.task_id] = task
+    for tasks in owner.ledger.tokens.held_up.values():
+        found.update((task.task_id, task) for task in tasks if not task.given_up())
     submission = owner.tasks.submission
     for lease in submission.leases.values():
         found.update(lease.in_flight)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.sim.mutants.catalog import EARLY, caught_by, expects
+from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
 from zfut.core.owner.actors import Actors
 from zfut.core.owner.calls import Calls
 from zfut.core.owner.lives import Lives
@@ -81,3 +81,11 @@ def a_late_kill_ends_the_next_life(patch: pytest.MonkeyPatch) -> None:
         right(self, replace(message, incarnation=-1))
 
     patch.setattr(Lives, "on_kill", mutant)
+
+
+@caught_by(
+    scenario="run_again_in_the_order_of_submission",
+    expects=expects("ra runs when r has", "w2 runs r#1", "w2 runs ra#1"),
+)
+def calls_run_again_as_they_are_asked_for(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Actors, "_sort_again", nothing)

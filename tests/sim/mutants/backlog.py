@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.sim.mutants.catalog import EARLY, caught_by, expects, nothing
+from zfut.config import Config
+from zfut.core.effects import Outbox
 from zfut.core.owner.backlog import Backlog
+from zfut.core.owner.objects import Objects
 from zfut.core.owner.records import Task
 from zfut.core.worker import WorkerMachine
 
@@ -19,6 +22,18 @@ def failed_calls_stay_counted(patch: pytest.MonkeyPatch) -> None:
             right(self, task)
 
     patch.setattr(Backlog, "end", mutant)
+
+
+@caught_by(scenario="cancelled_while_it_waits_for_a_word")
+def calls_that_wait_for_a_word_are_overlooked(patch: pytest.MonkeyPatch) -> None:
+    right = Backlog.__init__
+
+    def mutant(
+        self: Backlog, config: Config, objects: Objects, _: dict[bytes, list[Task]], out: Outbox
+    ) -> None:
+        right(self, config, objects, {}, out)
+
+    patch.setattr(Backlog, "__init__", mutant)
 
 
 @caught_by(seeds=EARLY)

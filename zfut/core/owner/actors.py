@@ -6,7 +6,8 @@
                                       '---------^
 
 Only the head of a caller's queue may be sent, and it gets its sequence number when it is sent, so
-calls start in the order of submission and no gap is ever waited for.  The process that created
+calls start in the order of submission and no gap is ever waited for.  Calls that run again for a
+lost result go before all others, among themselves in that order, too.  The process that created
 the actor owns it: it alone asks for its worker and says where it lives.
 
 Invariants, checked by ``Actors.check``:
@@ -15,6 +16,8 @@ Invariants, checked by ``Actors.check``:
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from zfut.core.owner.records import Actor, Task
 from zfut.wire.specs import Address
@@ -86,8 +89,17 @@ class Actors:
         actor.queue.clear()
         actor.queue.extend(queue)
 
+    @staticmethod
+    def _sort_again(queue: deque[Task]) -> None:
+        """Calls that run again do so in the order of submission: a later one may get an earlier's."""
+        again: list[Task] = []
+        while queue and queue[0].again:
+            again.append(queue.popleft())
+        queue.extendleft(sorted(again, key=lambda task: task.task_id, reverse=True))
+
     def sendable(self, actor: Actor, limit: int) -> list[Task]:
         """Take the calls at the head of the queue that have their arguments."""
+        self._sort_again(actor.queue)
         tasks: list[Task] = []
         passed: list[Task] = []  # they run again, so their order does not count
         queue = actor.queue

@@ -34,7 +34,9 @@ RESUMED_SHARE = 4, 5
 class Backlog:
     """Counts; the user's threads read the counts without a lock."""
 
-    def __init__(self, config: Config, objects: Objects, out: Outbox) -> None:
+    def __init__(
+        self, config: Config, objects: Objects, held_up: dict[bytes, list[Task]], out: Outbox
+    ) -> None:
         self.open_calls = 0
         self.open_bytes = 0
         self.calls_max = config.pending_calls_max or NO_BOUND
@@ -43,6 +45,7 @@ class Backlog:
         self.by_parent: dict[bytes, int] = {}  # a program's own code is no call, and not in it
         self.waits: dict[int, tuple[bytes, int]] = {}  # who submits, and at how many it goes on
         self._objects = objects
+        self._held_up = held_up  # calls that wait for a word of an owner: Tokens
         self._out = out
 
     def begin(self, task: Task) -> None:
@@ -125,7 +128,7 @@ class Backlog:
         """
         if call not in self.by_parent:
             return []
-        every = (*_unfinished(self._objects, submission, actors), *unblocked)
+        every = (*self._unfinished(submission, actors), *unblocked)
         found = {task.task_id: task for task in every if task.parent == call}
         return [task for task in reversed(found.values()) if task.creation is None]
 
@@ -139,13 +142,30 @@ class Backlog:
             text += f" (pending_args_max_bytes is {self.bytes_max})"
         return text
 
+    def _unfinished(self, submission: Submission, actors: Actors) -> Iterator[Task]:
+        for row in self._objects.rows.values():
+            if row.task is not None:
+                yield row.task
+            for one in row.waiters or ():
+                if isinstance(one, Task) and not (one.given_up() or one.creation):
+                    yield one
+        for tasks in self._held_up.values():
+            yield from (task for task in tasks if not task.given_up())
+        for key in submission.keys.values():
+            yield from key.queue
+        for lease in submission.leases.values():
+            yield from lease.in_flight.values()
+        for actor in actors.actors.values():
+            yield from actor.sent.values()
+            yield from actor.queue
+            if actor.creation is not None and not actor.created and actor.state != "dead":
+                yield actor.creation
+
     # ---------------------------------------------------------------- the invariant
 
     def check(self, submission: Submission, actors: Actors) -> None:
         """Assert that the counts are those of the tables."""
-        found = {
-            id(task): task for task in _unfinished(self._objects, submission, actors)
-        }.values()
+        found = {id(task): task for task in self._unfinished(submission, actors)}.values()
         wrong = [task.template.name for task in found if task.counted_bytes < 0]
         assert not wrong, f"not counted: {wrong}"
         assert self.open_calls == len(found), (self.open_calls, len(found))
@@ -159,21 +179,3 @@ class Backlog:
             assert call_id in self._objects.waits
             assert not self._has_room()
             assert self._own(submitter) > until
-
-
-def _unfinished(objects: Objects, submission: Submission, actors: Actors) -> Iterator[Task]:
-    for row in objects.rows.values():
-        if row.task is not None:
-            yield row.task
-        for one in row.waiters or ():
-            if isinstance(one, Task) and not (one.given_up() or one.creation):
-                yield one
-    for key in submission.keys.values():
-        yield from key.queue
-    for lease in submission.leases.values():
-        yield from lease.in_flight.values()
-    for actor in actors.actors.values():
-        yield from actor.sent.values()
-        yield from actor.queue
-        if actor.creation is not None and not actor.created and actor.state != "dead":
-            yield actor.creation
