@@ -354,6 +354,8 @@ class Runner:
         None: the end of the process is the answer.  Never raises: wherever a call runs, this is
         what answers it if anything else could not.
         """
+        if self._to_confirm:  # it may have failed before its arguments
+            self._to_confirm.pop(call.spec.task_id, None)
         try:
             said = self._said(call, name, error)
         except BaseException as other:  # noqa: BLE001  the call must have its answer

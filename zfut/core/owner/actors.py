@@ -99,7 +99,8 @@ class Actors:
 
     def sendable(self, actor: Actor, limit: int) -> list[Task]:
         """Take the calls at the head of the queue that have their arguments."""
-        self._sort_again(actor.queue)
+        if actor.queue and actor.queue[0].again:
+            self._sort_again(actor.queue)
         tasks: list[Task] = []
         passed: list[Task] = []  # they run again, so their order does not count
         queue = actor.queue

@@ -12,6 +12,9 @@ from zfut.core.owner.ledger import Ledger
 from zfut.core.owner.records import Task
 from zfut.wire.specs import Address, Stored
 
+LOOKED_AT_MAX = 10_000
+"""So many objects are looked at for a dead owner's: others wait meanwhile."""
+
 
 def fatal_argument(ledger: Ledger, task: Task) -> bytes | None:
     """Return why no worker survives the call's arguments; None: it may run."""
@@ -26,14 +29,14 @@ def dead_argument(
 ) -> tuple[bytes, bytes] | None:
     """Return an object in the call's arguments whose owner is dead, and that owner; None: none.
 
-    ``deep``: or in a value that can be reached from them, as far as it is known here.
+    ``deep``: or in a value that can be reached from them, as far as it is known here, and near.
     """
     named = {object_id: owner for _, object_id, owner in task.deps} | dict(task.nested)
     todo = list(named)
     while todo:
         inner = [ref for name in todo for ref in _inside(ledger, name) if ref[0] not in named]
         named.update(inner)
-        todo = [name for name, _ in inner] if deep else []
+        todo = [name for name, _ in inner] if deep and len(named) < LOOKED_AT_MAX else []
     for object_id, owner in named.items():
         if owner.uid in ledger.dead:
             return object_id, owner.uid
