@@ -37,7 +37,7 @@ from zfut.actors.polling import Polling
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, ViewClosed, Woken
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
-from zfut.waiting import Counting, Pending
+from zfut.waiting import Counting, Pending, call_back
 
 log = logging.getLogger("zfut")
 
@@ -220,10 +220,7 @@ class Loop:
                 callback = self.callbacks.popleft()
             except IndexError:
                 return
-            try:
-                callback()
-            except Exception:
-                log.exception("a callback failed")
+            call_back(callback, self.wake)
 
     def fail_all(self, why: str) -> None:
         """The session is over: every wait ends. The caller holds the lock."""
@@ -430,6 +427,7 @@ class Loop:
             with self.lock:
                 self.fail_all("its background thread failed; see the log")
             self._hand_on()
+        self.run_callbacks()  # what the end of the session has ended is told by nobody else
 
     def _background_tick(self) -> None:
         seen = self.activity
