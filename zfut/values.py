@@ -262,6 +262,7 @@ class Values(Binding):
         if self.closed:
             self.check_open()
         loop = self.loop
+        loop.check_outside()
         left = True
         while left:
             with loop.lock:
@@ -333,6 +334,7 @@ class Values(Binding):
     def read(self, stored: Stored, object_id: bytes, *, copy: bool = False) -> Any:
         """Open a value in the arena; what is made of it holds the object."""
         drop, closed = self.loop.drop, e.ViewClosed(object_id)
+        self.loop.check_outside()
         with shielded(_nothing):
             with self.loop.lock:
                 row = self._rows.get(object_id)

@@ -56,6 +56,9 @@ class Driving(Protocol):
     def turn(self) -> None:
         """Handle everything that was posted, and some of the drops."""
 
+    def check_outside(self) -> None:
+        """Raise UsageError in a finaliser that has come while its thread has the machine."""
+
     def wait(
         self,
         pending: Pending,

@@ -33,7 +33,7 @@ from typing import Any
 
 from zfut.actors.machine import Machine
 from zfut.actors.mailbox import Mailbox, MailboxError
-from zfut.actors.polling import Polling
+from zfut.actors.polling import Polling, ThreadsLock
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, ViewClosed, Woken
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
@@ -65,7 +65,8 @@ class Loop:
         self.drops: deque[bytes | ViewClosed] = deque()  # that have time
         self.more = False  # something has arrived and was not received yet
         mailbox.unreachable = lambda uid: self.inbox.append(Unreachable(uid))
-        self.lock = threading.Lock()
+        self.lock = ThreadsLock()
+        self.check_outside = self.lock.check_outside
         self.calls: dict[int, Pending] = {}
         self.activity = 0
         self.driving = False
@@ -89,8 +90,7 @@ class Loop:
         self._background: threading.Thread | None = None
         self._tick = threading.Lock()
         self._tick.acquire()
-        self._parked = False
-        self._polling = False
+        self._parked = self._polling = False
         self.blocked = False
 
     def start_background(self) -> None:
@@ -128,6 +128,8 @@ class Loop:
 
     def turn(self) -> None:
         """Handle everything that was posted, and some of the rest, in the calling thread."""
+        if self.lock.is_mine():
+            return  # a finaliser came in between: this thread, or another, looks again soon
         try:
             with shielded(self.wake), self.lock:
                 if not self._ended:
@@ -246,6 +248,7 @@ class Loop:
 
         Returns whether it is done.
         """
+        self.check_outside()
         while True:
             with shielded(lambda: self._rouse(pending)) as shield:
                 self._wait(pending, deadline_ns, until, shield)
