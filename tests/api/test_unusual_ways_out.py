@@ -16,6 +16,7 @@ import pytest
 
 import zfut
 from tests.cluster.leftovers import until
+from zfut import waiting
 from zfut.actors import user_code
 from zfut.session import current
 
@@ -89,9 +90,7 @@ def test_a_handler_that_raises_as_a_wait_begins_leaves_no_wait(
 
 
 class Opened:
-    """Is interrupted once as it is opened, if the main thread opens it."""
-
-    interrupted = False
+    """Interrupts whoever opens it in the main thread, if that has a handler."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open, ()
@@ -99,8 +98,7 @@ class Opened:
 
 def _open() -> str:
     on_main = threading.current_thread() is threading.main_thread()
-    if on_main and not Opened.interrupted:
-        Opened.interrupted = True
+    if on_main and callable(signal.getsignal(signal.SIGUSR1)):
         signal.raise_signal(signal.SIGUSR1)
     return "opened"
 
@@ -125,7 +123,10 @@ def test_a_handler_that_raises_as_a_future_opens_its_value_interrupts_the_progra
     assert [future.result(WAIT_S) for future in seen] == [["opened"]] * len(seen)
 
 
-def test_a_callback_that_exits_ends_no_thread_of_the_session(tmp_path: Path) -> None:
+def test_a_callback_that_exits_ends_no_thread_of_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting.log, "disabled", True)  # a record would keep the futures
     refs = [gated.remote(tmp_path / name) for name in ("one", "two")]
     called = [threading.Event(), threading.Event()]
 
