@@ -33,7 +33,7 @@ from typing import Any
 
 from zfut.actors.machine import Machine
 from zfut.actors.mailbox import Mailbox, MailboxError
-from zfut.actors.polling import Polling, ThreadsLock
+from zfut.actors.polling import Polling
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, ViewClosed, Woken
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
@@ -65,8 +65,7 @@ class Loop:
         self.drops: deque[bytes | ViewClosed] = deque()  # that have time
         self.more = False  # something has arrived and was not received yet
         mailbox.unreachable = lambda uid: self.inbox.append(Unreachable(uid))
-        self.lock = ThreadsLock()
-        self.check_outside = self.lock.check_outside
+        self.lock = threading.RLock()  # a finaliser may run while its thread has it
         self.calls: dict[int, Pending] = {}
         self.activity = 0
         self.driving = False
@@ -83,6 +82,8 @@ class Loop:
         self.batches: list[Counting] = []  # of values that are being unpickled
         self.callbacks: deque[Callable[[], object]] = deque()  # run outside the lock
         self._polling_on = Polling(mailbox.fd, self.lock)
+        self.has_lock = self._polling_on.has_lock
+        self.check_outside = self._polling_on.check_outside
         self.wake = self._polling_on.wake
         self.watch_fd = self._polling_on.watch_fd
         self.unwatch_fd = self._polling_on.unwatch_fd
@@ -90,8 +91,7 @@ class Loop:
         self._background: threading.Thread | None = None
         self._tick = threading.Lock()
         self._tick.acquire()
-        self._parked = self._polling = False
-        self.blocked = False
+        self._parked = self._polling = self.blocked = False
 
     def start_background(self) -> None:
         """Start the thread that stands in for user threads."""
@@ -128,7 +128,7 @@ class Loop:
 
     def turn(self) -> None:
         """Handle everything that was posted, and some of the rest, in the calling thread."""
-        if self.lock.is_mine():
+        if self.has_lock():
             return  # a finaliser came in between: this thread, or another, looks again soon
         try:
             with shielded(self.wake), self.lock:

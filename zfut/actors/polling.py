@@ -8,36 +8,11 @@ import select
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 from zfut.errors import UsageError
 
 _all: weakref.WeakSet[Polling] = weakref.WeakSet()
-
-
-class ThreadsLock:
-    """A lock that knows whether this thread has it: a finaliser may run while it does."""
-
-    def __init__(self) -> None:
-        lock: Any = threading.RLock()
-        self.is_mine: Callable[[], bool] = lock._is_owned  # noqa: SLF001  conditions use it, too
-        self._acquire: Callable[[], bool] = lock.acquire
-        self._release: Callable[[], None] = lock.release
-
-    def __enter__(self) -> bool:
-        return self._acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._release()
-
-    def check_outside(self) -> None:
-        """Raise UsageError in a finaliser that has come while its thread has the lock."""
-        if self.is_mine():
-            raise UsageError(
-                "a finaliser (__del__) waits, or has a large value, while zfut handles messages",
-                "Finalisers may call remote(), kill() and cancel(), and put what is small",
-            )
 
 
 class Polling:
@@ -46,9 +21,10 @@ class Polling:
     Each has a descriptor of its own to be woken by, or one would take the other's wake.
     """
 
-    def __init__(self, mailbox_fd: int, lock: AbstractContextManager[Any]) -> None:
+    def __init__(self, mailbox_fd: int, lock: Any) -> None:
         self._mailbox_fd = mailbox_fd
         self._lock = lock
+        self.has_lock: Callable[[], bool] = lock._is_owned  # noqa: SLF001  conditions ask it, too
         self._wakes = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(2)]
         self._waking = threading.RLock()  # a finaliser or a signal may come in between
         self._watched: dict[int, Callable[[], None]] = {}
@@ -70,6 +46,14 @@ class Polling:
             yield
         finally:
             self.polls[0] = first
+
+    def check_outside(self) -> None:
+        """Raise UsageError in a finaliser that has come while its thread has the lock."""
+        if self.has_lock():
+            raise UsageError(
+                "a finaliser (__del__) waits, or has a large value, while zfut handles messages",
+                "Finalisers may call remote(), kill() and cancel(), and put what is small",
+            )
 
     def watch_fd(self, fd: int, callback: Callable[[], None]) -> None:
         """Call ``callback``, under the lock, when ``fd`` is readable."""
