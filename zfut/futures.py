@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from zfut import errors
 from zfut.context import running
 from zfut.core import events as e
-from zfut.core.owner.records import READY
+from zfut.core.owner.records import READY, ObjectRow
 from zfut.refs import ObjectRef
+from zfut.shield import Notice, shielded
 
 if TYPE_CHECKING:
     from zfut.session import Session
@@ -52,16 +53,26 @@ class RefFuture(concurrent.futures.Future[Any]):
         if row is not None and row.state < READY and not self._zfut.loop.closed:
             self._await()  # it was lost meanwhile, and is being made again
             return
+        value, error = self._outcome(row)
         if not self.set_running_or_notify_cancel():
             return
-        try:
-            if row is None or row.state < READY:
-                raise errors.SessionError("this session", self._zfut.loop.closed)  # noqa: TRY301
-            value = self._zfut.value_of(object_id, row)
-        except BaseException as error:  # noqa: BLE001  it belongs to whoever asks the future
+        if error is not None:
             self.set_exception(error)
         else:
             self.set_result(value)
+
+    def _outcome(self, row: ObjectRow | None) -> tuple[Any, BaseException | None]:
+        """Return the value, or what it raises; a signal's handler interrupts only the program."""
+        with shielded(_nothing, Notice) as signals:
+            try:
+                if row is None or row.state < READY:
+                    raise errors.SessionError("this session", self._zfut.loop.closed)  # noqa: TRY301
+                return self._zfut.value_of(self._ref.binary(), row), None
+            except BaseException as error:
+                if signals.hit:
+                    self._await()  # once more, for the value
+                    raise
+                return None, error
 
     # ---------------------------------------------------------------- waiting
 
@@ -154,3 +165,7 @@ class _Watched(threading.Event):
             return super().wait(timeout)
         finally:
             self._session.end_wait(call_id)
+
+
+def _nothing() -> None:
+    return

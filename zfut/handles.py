@@ -467,11 +467,11 @@ def _rebuild_handle(data: bytes) -> ActorHandle[Any]:
     from zfut.core.events import RefArrived  # noqa: PLC0415
 
     session = current()
-    handle = from_description(session, data, weak=False)
+    handle = from_description(session, data)
     if running.get().actor_id == handle.actor_id:
-        handle._weak = True  # noqa: SLF001  an actor does not keep itself alive
-        return handle
+        return handle  # an actor does not keep itself alive
     session.loop.post(RefArrived(handle_id(handle.actor_id), handle._owner, cover.get()))  # noqa: SLF001
+    handle._weak = False  # noqa: SLF001  not before it is counted: an interrupt would uncount it
     return handle
 
 

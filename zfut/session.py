@@ -108,8 +108,9 @@ class Session(Waits):
 
         call_id, _ = self.new_call(done)
         caller = running.get().task_id
-        self.loop.post(e.AwaitObjects(call_id, (object_id,), 1, fail_fast=True, caller=caller))
+        event = e.AwaitObjects(call_id, (object_id,), 1, fail_fast=True, caller=caller)
         try:
+            self.loop.post(event)
             yield from ready
         finally:
             if self.loop.calls.pop(call_id, None) is not None:
@@ -151,9 +152,9 @@ class Session(Waits):
         self.check_open()
         call_id, pending = self.new_call()
         message = make(call_id)
-        self.loop.post(e.Asked(call_id, message))
         deadline = time.monotonic_ns() + int(timeout_s * 1e9)
         try:
+            self.loop.post(e.Asked(call_id, message))
             if not self.wait_for(call_id, pending, deadline):
                 raise errors.GetTimeoutError(1, 1, timeout_s, "the node manager did not answer")
         finally:

@@ -224,6 +224,10 @@ class Values(Binding):
         assert offset is not None
         return self._write_at(offset, packed, object_id, owner, attempt)
 
+    def unwrite(self, stored: Stored) -> None:
+        """A result that ``write`` wrote is not answered."""
+        self._free(stored.offset)
+
     def _write_at(
         self,
         offset: int,
@@ -258,6 +262,7 @@ class Values(Binding):
         if self.closed:
             self.check_open()
         loop = self.loop
+        loop.check_outside()
         left = True
         while left:
             with loop.lock:
@@ -267,8 +272,8 @@ class Values(Binding):
             left = bool(loop.drops)  # they may hold enough
             loop.turn()
         call_id, pending = self.new_call()
-        loop.post(e.AllocateMemory(call_id, size_bytes, owner))
         try:
+            loop.post(e.AllocateMemory(call_id, size_bytes, owner))
             loop.wait(pending, None, lambda: shield.hit)
         except BaseException:
             if not self._free_later(pending):
@@ -297,7 +302,7 @@ class Values(Binding):
 
     def value_of(self, object_id: bytes, row: ObjectRow, *, copy: bool = False) -> Any:
         """Return the value of a ready object, or raise its error."""
-        state, value = row.state, row.value
+        state, value, encoding = row.state, row.value, row.encoding
         if isinstance(value, Stored):
             return self.read(value, object_id, copy=copy)
         if state < READY:  # lost since somebody looked
@@ -306,7 +311,6 @@ class Values(Binding):
             raise errors.UsageError("an actor handle has no value", "Call one of its methods")
         if state == FAILED:
             raise task_errors.decode_failure(value)
-        encoding = row.encoding
         if copy:
             return self._unpack(object_id, encoding, bytearray(value))
         if encoding == serialize.PICKLE and not row.contains and row.owner is None:
@@ -330,6 +334,7 @@ class Values(Binding):
     def read(self, stored: Stored, object_id: bytes, *, copy: bool = False) -> Any:
         """Open a value in the arena; what is made of it holds the object."""
         drop, closed = self.loop.drop, e.ViewClosed(object_id)
+        self.loop.check_outside()
         with shielded(_nothing):
             with self.loop.lock:
                 row = self._rows.get(object_id)

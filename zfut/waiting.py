@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+log = logging.getLogger("zfut")
 
 
 class Pending:
@@ -53,6 +56,9 @@ class Driving(Protocol):
     def turn(self) -> None:
         """Handle everything that was posted, and some of the drops."""
 
+    def check_outside(self) -> None:
+        """Raise UsageError in a finaliser that has come while its thread has the machine."""
+
     def wait(
         self,
         pending: Pending,
@@ -73,3 +79,19 @@ class Reentry(Protocol):
 
     def run(self) -> None:
         """Run one."""
+
+
+def call_back(callback: Callable[[], object], wake: Callable[[], None]) -> None:
+    """Tell a future or a coroutine; what its user's code raises does not end zfut's threads.
+
+    Raises what is no Exception (Ctrl-C, sys.exit) in the main thread: others go on with the rest.
+    """
+    try:
+        callback()
+    except Exception:
+        log.exception("a callback failed")
+    except BaseException:
+        if threading.current_thread() is threading.main_thread():
+            wake()
+            raise
+        log.exception("a callback would have ended its thread")

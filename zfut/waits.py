@@ -18,6 +18,7 @@ from zfut.core.owner.records import FAILED, READY, STATE_NAMES, Task
 from zfut.core.owner.why import amounts
 from zfut.ids import short
 from zfut.refs import ObjectRef
+from zfut.shield import shielded
 from zfut.values import Values
 from zfut.waiting import Pending
 
@@ -54,21 +55,30 @@ class Waits(Values):
         call_id, pending = self.new_call()
         now = running.get()
         blocks = now.blocks and threading.get_ident() == self.thread
-        self.loop.post(e.AwaitObjects(call_id, ids, need, fail_fast, blocks, now.task_id))
-        if opened is not None:
-            opened(call_id)
+        event = e.AwaitObjects(call_id, ids, need, fail_fast, blocks, now.task_id)
         deadline = None
         if timeout_s is not None:
             deadline = time.monotonic_ns() + max(0, int(timeout_s * 1e9))
-            if timeout_s <= 0:
+
+        def begin() -> None:
+            self.loop.post(event)
+            if opened is not None:
+                opened(call_id)
+            if timeout_s is not None and timeout_s <= 0:
                 self.loop.turn()
-        return self._await(call_id, pending, deadline, ids, blocks=blocks)
+
+        return self._await((call_id, pending), deadline, ids, begin, blocks=blocks)
 
     def note_wait(self, ids: tuple[bytes, ...]) -> int:
         """Somebody waits for all of these in a way of its own, until ``end_wait``."""
         call_id, _ = self.new_call()
         caller = running.get().task_id
-        self.loop.post(e.AwaitObjects(call_id, ids, len(ids), fail_fast=False, caller=caller))
+        try:
+            event = e.AwaitObjects(call_id, ids, len(ids), fail_fast=False, caller=caller)
+            self.loop.post(event)
+        except BaseException:  # of a signal's handler
+            self.end_wait(call_id)
+            raise
         return call_id
 
     def end_wait(self, call_id: int) -> None:
@@ -87,29 +97,34 @@ class Waits(Values):
         """Wait until enough calls of this process have ended to submit more."""
         call_id, pending = self.new_call()
         blocks = running.get().blocks and threading.get_ident() == self.thread
-        self.loop.post(e.AwaitRoom(call_id, submitter, blocks))
-        self._await(call_id, pending, None, (), blocks=blocks)
+        event = e.AwaitRoom(call_id, submitter, blocks)
+        call = call_id, pending
+        self._await(call, None, (), lambda: self.loop.post(event), blocks=blocks)
         self._check_loop()
 
     def _await(
         self,
-        call_id: int,
-        pending: Pending,
+        call: tuple[int, Pending],
         deadline: int | None,
         ids: tuple[bytes, ...],
+        begin: Callable[[], None],
         *,
         blocks: bool,
     ) -> bool:
+        """Begin a wait, and end it: one that nobody ends would lend this task's CPU for ever."""
+        call_id, pending = call
         done = False
         try:
+            begin()
             if blocks and self.reenter is not None:
                 done = self._wait_and_run(call_id, pending, deadline, ids)
             else:
                 done = pending.done or self._wait_or_say(call_id, pending, deadline, ids)
         finally:
             if not done:
-                self.loop.calls.pop(call_id, None)
-                self.loop.post(e.StopWaiting(call_id))
+                with shielded(_nothing):
+                    self.loop.calls.pop(call_id, None)
+                    self.loop.post(e.StopWaiting(call_id))
         return done
 
     def _wait_and_run(
@@ -308,3 +323,7 @@ class Waits(Values):
                 if len(ready) == need:
                     break
         return ready
+
+
+def _nothing() -> None:
+    return

@@ -64,6 +64,9 @@ class Worker:
     def plain_thread(self) -> int:
         return threading.get_ident()
 
+    def hold_thread(self, place: Path) -> None:
+        until((place / "go").exists, "it may go on")
+
     def plain_lift(self) -> None:
         self.open.set()
 
@@ -86,6 +89,15 @@ class Worker:
 
     async def leave(self) -> None:
         zfut.exit_actor()
+
+    def plain_leave(self) -> None:
+        zfut.exit_actor()
+
+    def plain_write(self, log: Path) -> None:
+        write(log, "ran")
+
+    def plain_ref(self) -> zfut.ObjectRef[list[int]]:
+        return zfut.put([1])
 
     async def leave_in_a_task_of_its_own(self, log: Path) -> None:
         async def inner() -> None:
@@ -345,6 +357,26 @@ def test_exit_actor_never_goes_on(how: str, tmp_path: Path) -> None:
     assert caught.value.reason == "exit_actor"
     assert ended(pid)
     assert not (tmp_path / "log").exists()
+
+
+def test_no_call_that_came_with_the_last_one_begins(tmp_path: Path) -> None:
+    worker = Worker.remote()
+    blocked = worker.hold_thread.remote(tmp_path)
+    last = worker.plain_leave.remote()
+    after = worker.plain_write.remote(tmp_path / "log")
+    (tmp_path / "go").touch()
+    assert zfut.get(blocked, timeout=20) is None
+    for ref in (last, after):
+        with pytest.raises(ActorDiedError):
+            zfut.get(ref, timeout=20)
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_reference_that_a_plain_method_returns_stays_a_reference() -> None:
+    worker = Worker.remote()
+    inner: Any = zfut.get(worker.plain_ref.remote(), timeout=20)
+    assert isinstance(inner, zfut.ObjectRef)
+    assert zfut.get(inner, timeout=20) == [1]
 
 
 def test_system_exit_in_a_coroutine_is_the_end_of_the_worker() -> None:

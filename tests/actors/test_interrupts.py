@@ -92,7 +92,7 @@ def test_a_wait_takes_a_signal_that_came_meanwhile(places: Places) -> None:
         raise_alarm()
         pending.done = True
 
-    loop: Any = SimpleNamespace(_wait=wait, _rouse=lambda _: None)
+    loop: Any = SimpleNamespace(check_outside=lambda: None, _wait=wait, _rouse=lambda _: None)
     assert Loop.wait(loop, pending)
     assert places.seen == [True]
 
@@ -101,6 +101,7 @@ def test_a_wait_takes_a_signal_that_came_meanwhile(places: Places) -> None:
 def test_a_turn_does_not(places: Places) -> None:
     loop: Any = SimpleNamespace(
         lock=threading.Lock(),
+        has_lock=lambda: False,
         wake=lambda: None,
         handle_all=raise_alarm,
         run_callbacks=lambda: None,

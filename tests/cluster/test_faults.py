@@ -220,6 +220,69 @@ def test_a_session_that_loses_a_process_ends_with_a_clear_error(
     assert program.wait() == 0
 
 
+def test_futures_and_coroutines_hear_that_the_session_was_lost(run: Run, base: Path) -> None:
+    program = run(
+        """
+        import asyncio
+        zfut.init(num_cpus=1)
+
+        @zfut.remote
+        def for_ever():
+            threading.Event().wait()
+
+        ref = for_ever.remote()
+        future, called = ref.future(), threading.Event()
+        future.add_done_callback(lambda _: called.set())
+
+        async def main():
+            say("waits")
+            await ref
+
+        try:
+            asyncio.run(main())
+        except zfut.errors.SessionError as error:
+            say(type(error).__name__)
+        called.wait()
+        say(type(future.exception(0)).__name__)
+        """
+    )
+    assert program.line() == "waits"
+    os.kill(Processes(base).manager, signal.SIGKILL)
+    assert program.lines(2) == ["SessionError", "SessionError"]
+    assert program.wait() == 0
+
+
+def test_a_finaliser_that_comes_while_its_thread_has_the_machine_may_post(run: Run) -> None:
+    program = run(
+        """
+        zfut.init(num_cpus=1)
+
+        @zfut.remote
+        class Actor:
+            def one(self):
+                return 1
+
+        def finalise():
+            zfut.kill(victim)
+            zfut.free(zfut.put(0))
+            refs.extend(actor.one.remote() for _ in range(200))
+            zfut.cancel(refs[0])
+            try:
+                zfut.get(refs[0])
+            except zfut.errors.UsageError as error:
+                say("finaliser" in str(error))
+
+        actor, victim, refs = Actor.remote(), Actor.remote(), []
+        zfut.get([actor.one.remote(), victim.one.remote()])
+        with zfut.session.current().loop.lock:
+            finalise()
+        say(zfut.get(refs[1:]) == [1] * 199)
+        """
+    )
+    assert program.lines(2) == ["True", "True"]
+    assert program.wait() == 0
+
+
 def test_a_new_session_after_the_old_one_was_lost(run: Run, base: Path) -> None:
     program = run("""
         zfut.init(num_cpus=1)

@@ -95,7 +95,7 @@ class AsyncActor(InFlight):
         worker = self._worker
         loop = worker.loop
         loop.turn()
-        while self._has_room():
+        while self._has_room() and not worker.runner.exit_wanted:
             with loop.lock:
                 call = self._executor.take()
             if call is not None:

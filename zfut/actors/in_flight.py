@@ -20,6 +20,7 @@ from zfut.context import cover, running
 from zfut.core.events import Returned
 from zfut.core.executor.inbox import Call
 from zfut.core.executor.machine import ExecutorMachine
+from zfut.refs import ObjectRef
 from zfut.session import ArgumentHold
 from zfut.untrusted import is_a
 
@@ -62,10 +63,11 @@ class InFlight:
             args, kwargs = runner.arguments(call, holds)
             value = function(*args, **kwargs)
             args, kwargs = [], {}
-            if inspect.isawaitable(value):
+            if inspect.isawaitable(value) and not isinstance(value, ObjectRef):
                 begins = [value]
                 task = self._aio.create_task(self._finish(call, name, begins, holds))
-                self._tasks[call.spec.task_id] = task
+                if not task.done():  # an eager one may be
+                    self._tasks[call.spec.task_id] = task
                 task.add_done_callback(partial(self._cut_off, call, name, begins, holds))
                 return
             runner.keep(call, holds)
@@ -119,7 +121,6 @@ class InFlight:
 
     def _ended(self, call: Call, returned: Returned | None) -> None:
         """A coroutine has its answer."""
-        self._runner.cancelled.pop(call.spec.task_id, None)
         self._tasks.pop(call.spec.task_id, None)
         self._done(call, returned)
 
@@ -132,6 +133,7 @@ class InFlight:
     def _done(self, call: Call, returned: Returned | None) -> None:
         """A call has ended. What the end of the actor cut off is answered by that end."""
         self._active -= 1
+        self._runner.cancelled.pop(call.spec.task_id, None)
         if self._leaving:
             return
         if returned is not None:

@@ -37,7 +37,7 @@ from zfut.actors.polling import Polling
 from zfut.core import effects as f
 from zfut.core.events import Event, Unreachable, ViewClosed, Woken
 from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
-from zfut.waiting import Counting, Pending
+from zfut.waiting import Counting, Pending, call_back
 
 log = logging.getLogger("zfut")
 
@@ -65,7 +65,7 @@ class Loop:
         self.drops: deque[bytes | ViewClosed] = deque()  # that have time
         self.more = False  # something has arrived and was not received yet
         mailbox.unreachable = lambda uid: self.inbox.append(Unreachable(uid))
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a finaliser may run while its thread has it
         self.calls: dict[int, Pending] = {}
         self.activity = 0
         self.driving = False
@@ -82,6 +82,8 @@ class Loop:
         self.batches: list[Counting] = []  # of values that are being unpickled
         self.callbacks: deque[Callable[[], object]] = deque()  # run outside the lock
         self._polling_on = Polling(mailbox.fd, self.lock)
+        self.has_lock = self._polling_on.has_lock
+        self.check_outside = self._polling_on.check_outside
         self.wake = self._polling_on.wake
         self.watch_fd = self._polling_on.watch_fd
         self.unwatch_fd = self._polling_on.unwatch_fd
@@ -89,9 +91,7 @@ class Loop:
         self._background: threading.Thread | None = None
         self._tick = threading.Lock()
         self._tick.acquire()
-        self._parked = False
-        self._polling = False
-        self.blocked = False
+        self._parked = self._polling = self.blocked = False
 
     def start_background(self) -> None:
         """Start the thread that stands in for user threads."""
@@ -128,6 +128,8 @@ class Loop:
 
     def turn(self) -> None:
         """Handle everything that was posted, and some of the rest, in the calling thread."""
+        if self.has_lock():
+            return  # a finaliser came in between: this thread, or another, looks again soon
         try:
             with shielded(self.wake), self.lock:
                 if not self._ended:
@@ -220,10 +222,7 @@ class Loop:
                 callback = self.callbacks.popleft()
             except IndexError:
                 return
-            try:
-                callback()
-            except Exception:
-                log.exception("a callback failed")
+            call_back(callback, self.wake)
 
     def fail_all(self, why: str) -> None:
         """The session is over: every wait ends. The caller holds the lock."""
@@ -249,6 +248,7 @@ class Loop:
 
         Returns whether it is done.
         """
+        self.check_outside()
         while True:
             with shielded(lambda: self._rouse(pending)) as shield:
                 self._wait(pending, deadline_ns, until, shield)
@@ -430,6 +430,7 @@ class Loop:
             with self.lock:
                 self.fail_all("its background thread failed; see the log")
             self._hand_on()
+        self.run_callbacks()  # what the end of the session has ended is told by nobody else
 
     def _background_tick(self) -> None:
         seen = self.activity

@@ -8,6 +8,9 @@ import select
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
+
+from zfut.errors import UsageError
 
 _all: weakref.WeakSet[Polling] = weakref.WeakSet()
 
@@ -18,9 +21,10 @@ class Polling:
     Each has a descriptor of its own to be woken by, or one would take the other's wake.
     """
 
-    def __init__(self, mailbox_fd: int, lock: threading.Lock) -> None:
+    def __init__(self, mailbox_fd: int, lock: Any) -> None:
         self._mailbox_fd = mailbox_fd
         self._lock = lock
+        self.has_lock: Callable[[], bool] = lock._is_owned  # noqa: SLF001  conditions ask it, too
         self._wakes = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(2)]
         self._waking = threading.RLock()  # a finaliser or a signal may come in between
         self._watched: dict[int, Callable[[], None]] = {}
@@ -42,6 +46,14 @@ class Polling:
             yield
         finally:
             self.polls[0] = first
+
+    def check_outside(self) -> None:
+        """Raise UsageError in a finaliser that has come while its thread has the lock."""
+        if self.has_lock():
+            raise UsageError(
+                "a finaliser (__del__) waits, or has a large value, while zfut handles messages",
+                "Finalisers may call remote(), kill() and cancel(), and put what is small",
+            )
 
     def watch_fd(self, fd: int, callback: Callable[[], None]) -> None:
         """Call ``callback``, under the lock, when ``fd`` is readable."""

@@ -96,8 +96,9 @@ class Runner:
 
     def install(self, serializers: bytes) -> None:
         """Use what the driver registered whose code runs here now."""
-        self.serializers = serializers
+        self.serializers = _UNKNOWN  # if it fails the next call does not run with half of them
         serialize.install(serializers)
+        self.serializers = serializers
 
     def name_of(self, call: Call) -> str:
         """Return what a user calls this call: ``f`` or ``Class.method``."""
@@ -325,9 +326,20 @@ class Runner:
         return values
 
     def _pack(self, call: Call, name: str, values: tuple[Any, ...], took: int) -> Returned:
+        specs: list[Value] = []
+        try:
+            return self._packed(call, name, values, took, specs)
+        except BaseException:  # one of several: those before it are answered by nobody
+            for value in specs:
+                if isinstance(value, Stored):
+                    self._session.unwrite(value)
+            raise
+
+    def _packed(
+        self, call: Call, name: str, values: tuple[Any, ...], took: int, specs: list[Value]
+    ) -> Returned:
         spec = call.spec
         session = self._session
-        specs: list[Value] = []
         payload: list[bytes] = []
         refs: list[Refs] = []
         holders: list[object] = []
@@ -477,3 +489,6 @@ def _ready() -> bool:
 _ALARM = int(signal.SIGALRM)
 
 _NONE = Inline(0, 0)
+
+_UNKNOWN = b"?"
+"""What no process exports."""

@@ -202,6 +202,9 @@ class InlineLoop:
         if pending.callback is not None:
             self._callbacks.append(pending.callback)
 
+    def check_outside(self) -> None:
+        """Nothing is refused: the lock may be taken again."""
+
     def run_callbacks(self) -> None:
         """Tell futures and coroutines, outside the lock, as the process they belong to."""
         while self._callbacks:
