@@ -71,36 +71,6 @@ def _follow(
         stack.extend(reversed(cause.deeper))
 
 
-def a_submitter_waits_for_itself(cluster: Cluster) -> bool:
-    """Whether one that waits for room has submitted what waits for it, by whatever way.
-
-    That is the program's own ring, since the bound is lower than what it submits before it
-    does what its calls wait for (decision 0018).
-    """
-    return any(
-        submitter and _leads_to(cluster, worker, submitter)
-        for worker in cluster.workers()
-        for submitter, _ in worker.owner.ledger.backlog.waits.values()
-    )
-
-
-def _leads_to(cluster: Cluster, worker: Process, submitter: bytes) -> bool:
-    stack = [
-        Question(worker.uid, "object", object_id)
-        for object_id, row in worker.owner.rows.items()
-        if row.task is not None and row.task.parent == submitter
-    ]
-    seen: dict[Question, None] = {}
-    while stack:
-        question = stack.pop()
-        if question.name == submitter:
-            return True
-        if question not in seen and cluster.lives(question.to):
-            seen[question] = None
-            stack.extend(_ask(cluster, question).deeper)
-    return False
-
-
 def _ask(cluster: Cluster, question: Question) -> Cause:
     if question.kind == "room":
         return Cause("the store is full")

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from zfut.sim import invariants
 from zfut.sim.arena import Violation, violate
-from zfut.sim.causes import a_submitter_waits_for_itself
 from zfut.sim.cluster import Cluster
 from zfut.sim.faults import Faults, draw_setting, widen
+from zfut.sim.rings import a_program_waits_for_itself
 from zfut.sim.workload import Workload
 
 TURNS_MAX = 20_000
@@ -88,7 +88,7 @@ def _run(cluster: Cluster, turns_max: int) -> None:
     if not cluster.node.alive:
         invariants.session_is_over(cluster)
         return
-    if invariants.only_cycles_are_left(cluster) or a_submitter_waits_for_itself(cluster):
+    if invariants.only_cycles_are_left(cluster) or a_program_waits_for_itself(cluster):
         return
     invariants.at_rest(cluster)
     for driver in cluster.drivers:
