@@ -70,7 +70,7 @@ def command(address: str | None, *, cycles: bool, as_json: bool) -> None:
 
 def lines(held: list[Held], width: float = WIDTH) -> list[str]:
     """Return the table of objects and a sum."""
-    from zfut.inventory import counted  # noqa: PLC0415
+    from zfut.ids import counted  # noqa: PLC0415
 
     if not held:
         return ["No objects."]

@@ -19,8 +19,8 @@ import msgspec
 from zfut.causes import size_text
 from zfut.core import events as e
 from zfut.core.owner.machine import OwnerMachine
-from zfut.core.owner.why import Cause, Question, counted, read_answer, read_wanted
-from zfut.ids import TASK_UNITS, short
+from zfut.core.owner.why import Cause, Question, read_answer, read_wanted
+from zfut.ids import TASK_UNITS, counted, short
 from zfut.waiting import Pending
 from zfut.wire import messages as m
 

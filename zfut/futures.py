@@ -18,7 +18,7 @@ from zfut.context import running
 from zfut.core import events as e
 from zfut.core.owner.records import READY, ObjectRow
 from zfut.refs import ObjectRef
-from zfut.shield import Notice, shielded
+from zfut.shield import Notice, shielded, wakes_nobody
 
 if TYPE_CHECKING:
     from zfut.session import Session
@@ -63,7 +63,7 @@ class RefFuture(concurrent.futures.Future[Any]):
 
     def _outcome(self, row: ObjectRow | None) -> tuple[Any, BaseException | None]:
         """Return the value, or what it raises; a signal's handler interrupts only the program."""
-        with shielded(_nothing, Notice) as signals:
+        with shielded(wakes_nobody, Notice) as signals:
             try:
                 if row is None or row.state < READY:
                     raise errors.SessionError("this session", self._zfut.loop.closed)  # noqa: TRY301
@@ -165,7 +165,3 @@ class _Watched(threading.Event):
             return super().wait(timeout)
         finally:
             self._session.end_wait(call_id)
-
-
-def _nothing() -> None:
-    return

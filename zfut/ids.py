@@ -44,6 +44,11 @@ def amount_text(kind: str, units: int) -> str:
     return f"{amount / (1 << 30):.3g} GiB" if kind == "memory" else f"{amount:g}"
 
 
+def counted(number: int, what: str) -> str:
+    """Say how many there are: 1 task, 2 tasks."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def proc_uid(node: NodeUid, spawn: int, salt: bytes) -> ProcUid:
     """Name the ``spawn``-th process of a node; ``salt`` (4 bytes) keeps old names unusable."""
     return ProcUid(node + spawn.to_bytes(4, "big") + salt)

@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from zfut.ids import counted
+
 
 class Held(Struct):
     """One object, as its owner and its borrowers describe it."""
@@ -60,8 +62,3 @@ def _holds(
     if row["lineage"]:
         holds.append(f"the lineage of {counted(row['lineage'], 'call')}")
     return holds
-
-
-def counted(number: int, what: str) -> str:
-    """Write a number of things."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -159,3 +159,7 @@ def shielded(wake: Callable[[], None], kind: type[Shield] = Shield) -> Shield | 
         if previous:
             return kind(wake, previous)
     return NO_SHIELD
+
+
+def wakes_nobody() -> None:
+    """For what is shielded while nobody sleeps who would have to look at a signal."""

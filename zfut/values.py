@@ -15,7 +15,7 @@ from zfut.core.owner.records import ACTOR, FAILED, READY, ObjectRow, Task, Templ
 from zfut.ids import PUT_INDEX, short
 from zfut.refs import ObjectRef, arriving
 from zfut.room import wait_for_room
-from zfut.shield import NO_SHIELD, NoShield, Shield, shielded
+from zfut.shield import NO_SHIELD, NoShield, Shield, shielded, wakes_nobody
 from zfut.sites import call_site
 from zfut.waiting import Pending
 from zfut.wire import serialize
@@ -205,7 +205,7 @@ class Values(Binding):
         A signal may come before or after, not between: memory that nobody knows of stays taken.
         """
         while True:
-            with shielded(_nothing) as shield:
+            with shielded(wakes_nobody) as shield:
                 offset = self._allocate(packed.size_bytes, self.uid, shield)
                 if offset is not None:
                     stored = self._write_at(offset, packed, object_id, self.address, 0)
@@ -335,7 +335,7 @@ class Values(Binding):
         """Open a value in the arena; what is made of it holds the object."""
         drop, closed = self.loop.drop, e.ViewClosed(object_id)
         self.loop.check_outside()
-        with shielded(_nothing):
+        with shielded(wakes_nobody):
             with self.loop.lock:
                 row = self._rows.get(object_id)
                 gone = row is not None and row.value is not stored
@@ -373,7 +373,3 @@ class Values(Binding):
             if not hold.released:
                 self.loop.post(e.ViewArrived(hold.stored, task_id))
                 hold.count()
-
-
-def _nothing() -> None:
-    return

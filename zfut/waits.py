@@ -18,7 +18,7 @@ from zfut.core.owner.records import FAILED, READY, STATE_NAMES, Task
 from zfut.core.owner.why import amounts
 from zfut.ids import short
 from zfut.refs import ObjectRef
-from zfut.shield import shielded
+from zfut.shield import shielded, wakes_nobody
 from zfut.values import Values
 from zfut.waiting import Pending
 
@@ -122,7 +122,7 @@ class Waits(Values):
                 done = pending.done or self._wait_or_say(call_id, pending, deadline, ids)
         finally:
             if not done:
-                with shielded(_nothing):
+                with shielded(wakes_nobody):
                     self.loop.calls.pop(call_id, None)
                     self.loop.post(e.StopWaiting(call_id))
         return done
@@ -323,7 +323,3 @@ class Waits(Values):
                 if len(ready) == need:
                     break
         return ready
-
-
-def _nothing() -> None:
-    return

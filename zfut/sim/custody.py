@@ -58,10 +58,14 @@ def _owner_has_said_so(owner: OwnerMachine, row: ObjectRow) -> bool:
 
 def _is_for_lineage(process: Process, object_id: bytes, row: ObjectRow) -> bool:
     """Whether all that the owner has of us stands for lineage alone."""
-    made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
-    known = (made.lineage_tokens or {}) if made is not None else {}
-    unsaid = process.owner.ledger.tokens.unsaid
+    known, unsaid = _lineage_at_owner(process, object_id), process.owner.ledger.tokens.unsaid
     return all(token in known for token in row.tokens or () if token not in unsaid)
+
+
+def _lineage_at_owner(process: Process, object_id: bytes) -> dict[bytes, bytes]:
+    """Return the tokens that stand for lineage alone, as the owner has it."""
+    made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
+    return (made.lineage_tokens or {}) if made is not None else {}
 
 
 def _rests_on_something(process: Process, object_id: bytes) -> bool:
@@ -236,8 +240,7 @@ def _is_revived_too_late(process: Process, object_id: bytes, row: ObjectRow) -> 
     """Whether the owner has not heard that we need more than lineage, and no call waits for it."""
     unsaid = process.owner.ledger.tokens.unsaid
     waits = any(unsaid[token][0] for token in row.tokens or () if token in unsaid)
-    made = process.cluster.processes[object_id[:PROC_BYTES]].owner.rows.get(object_id)
-    known = (made.lineage_tokens or {}) if made is not None else {}
+    known = _lineage_at_owner(process, object_id)
     return not waits and all(token in known for token in row.tokens or ())
 
 

@@ -13,8 +13,8 @@ from zfut.core.executor.inbox import METHOD
 from zfut.core.executor.machine import ExecutorMachine
 from zfut.core.owner.machine import OwnerMachine
 from zfut.core.owner.records import FREED, PENDING, Wait
-from zfut.core.owner.why import Cause, Question, counted
-from zfut.ids import short
+from zfut.core.owner.why import Cause, Question
+from zfut.ids import counted, short
 
 TOLD_MAX = 40
 """So many of the objects that a call waits for are named; nobody reads more."""

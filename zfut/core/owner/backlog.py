@@ -126,8 +126,6 @@ class Backlog:
 
         One of which all results are dropped has no row, and runs all the same.
         """
-        if call not in self.by_parent:
-            return []
         every = (*self._unfinished(submission, actors), *unblocked)
         found = {task.task_id: task for task in every if task.parent == call}
         return [task for task in reversed(found.values()) if task.creation is None]

@@ -75,8 +75,7 @@ class Lineage:
     def results(self, task: Task) -> list[tuple[bytes, ObjectRow]]:
         """Return the rows that ``task`` can make again."""
         found: list[tuple[bytes, ObjectRow]] = []
-        for index in range(task.num_returns):
-            object_id = task.task_id + (index + 1).to_bytes(4, "big")
+        for object_id in task.result_ids():
             row = self._rows.get(object_id)
             if row is not None and row.made_by is task:
                 found.append((object_id, row))

@@ -314,7 +314,7 @@ class OwnerMachine:
         ``spare_used``: but for what others wait for, or something that they wait for.
         """
         if task_id not in self.ledger.backlog.by_parent:
-            return
+            return  # it has submitted nothing that is unfinished
         unblocked = [task for task, _ in self.ledger.unblocked]
         for task in self.ledger.backlog.children(
             task_id, unblocked, self.tasks.submission, self.calls.actors

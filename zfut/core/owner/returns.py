@@ -102,8 +102,7 @@ class Returns:
         """The call failed: so do all its return values."""
         self._ledger.backlog.end(task)
         self._ledger.withheld.end(task)
-        for index in range(task.num_returns):
-            object_id = task.task_id + (index + 1).to_bytes(4, "big")
+        for object_id in task.result_ids():
             row = self._rows.get(object_id)
             if row is not None and row.task is task:
                 self._ledger.fail_row(row, failure)

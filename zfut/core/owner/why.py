@@ -27,7 +27,7 @@ from zfut.core.owner.records import (
     Task,
 )
 from zfut.core.owner.tasks import Tasks
-from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, amount_text, is_program, short
+from zfut.ids import PROC_BYTES, PUT_INDEX, TASK_BYTES, amount_text, counted, is_program, short
 from zfut.wire.specs import Demand, Stored
 
 PAGE = 2000
@@ -289,11 +289,6 @@ def read_wanted(name: bytes) -> Demand:
     """Decode what ``wanted`` wrote."""
     told: Demand = msgspec.json.decode(name, type=Demand)
     return told
-
-
-def counted(number: int, what: str) -> str:
-    """Say how many there are: 1 task, 2 tasks."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _class_of(actor: Actor) -> str:
